@@ -1,0 +1,209 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { AddressInfo } from 'node:net'
+import type { Logger } from 'pino'
+import { AccessPolicy } from './auth/access-policy.js'
+import { BlobCache } from './cache/blob-cache.js'
+import { Eviction } from './cache/eviction.js'
+import { HotContent } from './cache/hot-content.js'
+import { ManifestCache } from './cache/manifest-cache.js'
+import { PartFolder } from './cache/part-folder.js'
+import type { Config, RegistryConfig } from './config/schema.js'
+import { EventBus } from './events.js'
+import { createServer } from './http/server.js'
+import { blobHandlers } from './http/v2/blobs.js'
+import { referrerHandlers, tagHandlers } from './http/v2/listings.js'
+import { manifestWriteHandlers } from './http/v2/manifest-writes.js'
+import { manifestHandlers } from './http/v2/manifests.js'
+import { uploadHandlers } from './http/v2/uploads.js'
+import { BufferPool } from './lib/buffer-pool.js'
+import { Periodic } from './lib/periodic.js'
+import { BlobStore } from './metadata/blob-store.js'
+import { rebuild } from './metadata/rebuild.js'
+import { SqlIndex } from './metadata/sql-index.js'
+import { MirroredRegistry } from './proxy/mirrored-registry.js'
+import { LocalRegistry } from './registry/local-registry.js'
+import { RouteTable } from './routing/route-table.js'
+import { Statistics } from './stats/statistics.js'
+import { prepareStorage, type Storage } from './storage/prepare.js'
+import { createUpstreamGroup, type UpstreamGroup } from './upstream/upstream-group.js'
+
+/** Running requests have this long to end when the server stops: less than the 10 s of `docker stop`. */
+const DRAIN_MS = 8_000
+const FLUSH_EVERY_MS = 2_000
+const SWEEP_EVERY_MS = 10 * 60_000
+/** A part file that nobody has continued for so long goes. */
+const PART_FILE_AGE_MS = 24 * 3_600_000
+const STREAM_BUFFER = { sizeBytes: 256 * 1024, keep: 64 }
+
+export interface App {
+  /** @returns the address it listens on */
+  listen(): Promise<AddressInfo>
+  /** Takes no new requests, lets running ones end for a while, keeps part files, closes what was opened. */
+  close(): Promise<void>
+}
+
+/**
+ * Wires the whole mirror. The one place that knows every class; nothing here decides anything.
+ *
+ * @throws {StorageError} when `storage.path` cannot be used
+ */
+export async function buildApp(config: Config, log: Logger, now: () => number = Date.now): Promise<App> {
+  const storage = await prepareStorage(config.storage.path)
+  const events = new EventBus({ onListenerError: (err) => log.error({ err }, 'an observer failed') })
+  const index = openIndex(storage, log, now)
+  const isLocal = (repository: string) => config.local.namespaces.includes(repository.split('/', 1)[0] ?? '')
+  if (index.fresh) report(log, await rebuild({ driver: storage.driver, index: index.index, isLocal }))
+
+  const store = new BlobStore({ driver: storage.driver, index: index.index })
+  const hot = new HotContent(config.storage)
+  const local = new LocalRegistry({ ...storage, store, index: index.index, events, log, now, hot })
+  const cache = await buildCache({ config, storage, store, index: index.index, hot, events, log })
+  const groups = config.registries.map((registry) => createUpstreamGroup({ ...upstreamsOf(registry), events, log, now }))
+  const routes = buildRoutes({ config, groups, cache, local, log, now })
+  const statistics = new Statistics({
+    events,
+    values: index.index,
+    log,
+    now,
+    cache: () => ({ ...index.index.cacheTotals(), sizeBytes: cache.eviction.sizeBytes, maxSizeBytes: config.storage.maxSizeBytes }),
+    local: () => ({ ...local.totals(), sizeBytes: index.index.pushedBytes() }),
+    upstreams: () => groups.flatMap((group) => group.states().map((state) => ({ registry: group.registry, ...state }))),
+  })
+
+  let stopping = false
+  const policy = new AccessPolicy({ anonymous: config.auth?.anonymous })
+  const server = createServer({
+    v2: {
+      resolver: routes,
+      policy,
+      catalog: local,
+      handlers: {
+        blob: blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }),
+        manifest: { ...manifestHandlers(), ...manifestWriteHandlers(local) },
+        tags: tagHandlers(),
+        referrers: referrerHandlers(),
+        ...uploadHandlers(local),
+      },
+    },
+    operations: {
+      stats: (windowMs) => statistics.snapshot(windowMs),
+      unready: () => (stopping ? 'the server is stopping' : undefined),
+    },
+    log,
+    events,
+    access: config.log.access,
+    now,
+  })
+
+  const onError = (err: unknown) => log.error({ err }, 'background work failed')
+  const periodic = [
+    new Periodic({ everyMs: FLUSH_EVERY_MS, work: () => index.index.flush(), onError }).start(),
+    new Periodic({ everyMs: SWEEP_EVERY_MS, work: () => cache.parts.sweep(now() - PART_FILE_AGE_MS), onError }).start(),
+  ]
+  await local.start()
+  statistics.start()
+  cache.eviction.kick()
+  const reconciling = index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal, log })
+
+  return {
+    async listen() {
+      const { host, port } = config.server
+      await server.listen({ host, port })
+      return server.server.address() as AddressInfo
+    },
+
+    async close() {
+      stopping = true
+      await drain(server)
+      await Promise.all(periodic.map((each) => each.stop()))
+      await reconciling
+      await cache.blobs.stop()
+      await cache.manifests.stop()
+      await cache.eviction.stop()
+      await local.stop()
+      await Promise.all(groups.map((group) => group.close()))
+      await statistics.stop()
+      index.index.close()
+      storage.lock.release()
+    },
+  }
+}
+
+function openIndex(storage: Storage, log: Logger, now: () => number) {
+  const opened = SqlIndex.open({ file: storage.indexFile, now })
+  if (opened.damage) log.warn({ reason: (opened.damage as Error).message }, 'index.db was damaged and is made anew from the stored files')
+  return opened
+}
+
+interface CacheParts {
+  config: Config
+  storage: Storage
+  store: BlobStore
+  index: SqlIndex
+  hot: HotContent
+  events: EventBus
+  log: Logger
+}
+
+async function buildCache({ config, storage, store, index, hot, events, log }: CacheParts) {
+  const { maxSizeBytes, lowWatermark } = config.storage
+  const parts = await PartFolder.open(storage.fillsDir)
+  const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
+  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, log, maxSizeBytes })
+  const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, log })
+  return { parts, eviction, blobs, manifests }
+}
+
+function upstreamsOf({ name, upstreams }: RegistryConfig) {
+  return { registry: name, upstreams: upstreams.map((upstream) => ({ ...upstream, registry: name })) }
+}
+
+interface RouteParts {
+  config: Config
+  groups: UpstreamGroup[]
+  cache: Pick<Awaited<ReturnType<typeof buildCache>>, 'blobs' | 'manifests'>
+  local: LocalRegistry
+  log: Logger
+  now: () => number
+}
+
+function buildRoutes({ config, groups, cache, local, log, now }: RouteParts): RouteTable {
+  const registries = config.registries.map((registry, at) => {
+    const mirrored = new MirroredRegistry({ ...cache, ...config.upstream, ...registry, group: groups[at]!, log, now })
+    return { name: registry.name, aliases: registry.aliases, source: mirrored.repository.bind(mirrored) }
+  })
+  return new RouteTable({
+    registries,
+    defaultRegistry: config.registries.find((registry) => registry.default)!.name,
+    localNamespaces: config.local.namespaces,
+    local: (repository) => local.source(repository),
+  })
+}
+
+/** After an unclean end rows may be missing for what was published last: they are found off the request path. */
+async function reconcile({ storage, index, isLocal, log }: { storage: Storage; index: SqlIndex; isLocal: (name: string) => boolean; log: Logger }) {
+  try {
+    report(log, await rebuild({ driver: storage.driver, index, isLocal }))
+  } catch (err) {
+    log.error({ err }, 'comparing the index with the stored files failed')
+  }
+}
+
+function report(log: Logger, found: { blobs: number; manifests: number; added: number }): void {
+  if (found.added > 0) log.info(found, 'index brought in line with the stored files')
+}
+
+/** Ends idle connections at once and busy ones when they are done, or after `DRAIN_MS`. */
+async function drain(server: ReturnType<typeof createServer>): Promise<void> {
+  const closed = server.close()
+  const idle = setInterval(() => server.server.closeIdleConnections(), 50)
+  const limit = new AbortController()
+  try {
+    await Promise.race([closed, delay(DRAIN_MS, undefined, { signal: limit.signal })])
+    server.server.closeAllConnections()
+    await closed
+  } finally {
+    limit.abort()
+    clearInterval(idle)
+  }
+}

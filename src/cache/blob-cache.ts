@@ -1,0 +1,207 @@
+import type { Logger } from 'pino'
+import type { EventBus } from '../events.js'
+import type { BlobStore, StoredBlob } from '../metadata/blob-store.js'
+import type { MetadataIndex } from '../metadata/metadata-index.js'
+import type { BlobFacts, BlobReader, OpenBlob, Outcome } from '../oci/content.js'
+import type { Digest } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
+import { BlobFill } from './blob-fill.js'
+import type { BlobSource } from './blob-source.js'
+import type { Eviction } from './eviction.js'
+import type { HotContent } from './hot-content.js'
+import type { PartFolder } from './part-folder.js'
+
+export interface BlobCacheDeps {
+  store: BlobStore
+  index: MetadataIndex
+  parts: PartFolder
+  hot: HotContent
+  eviction: Eviction
+  events: EventBus
+  log: Logger
+  maxSizeBytes: number
+}
+
+/** Blobs by digest, each fetched once however many ask at a time, kept until room is needed. */
+export class BlobCache {
+  readonly #deps: BlobCacheDeps
+  readonly #log: Logger
+  readonly #fills = new Map<Digest, { starting: Promise<BlobFill>; settled: Promise<void> }>()
+  readonly #running = new Set<Promise<void>>()
+  #stopping = false
+
+  constructor(deps: BlobCacheDeps) {
+    this.#deps = deps
+    this.#log = deps.log.child({ module: 'blob-cache' })
+  }
+
+  /**
+   * Opens a blob: from memory, from the store, or behind the one download of it.
+   *
+   * @param source called at most once a fill, never on a hit
+   * @throws what `source` throws when no upstream has it; a failure after that ends the readers
+   */
+  async open(digest: Digest, source: () => BlobSource): Promise<OpenBlob> {
+    return (await this.#openStored(digest)) ?? this.#openFill(digest, source)
+  }
+
+  /** What is known of a blob that is here or on its way. */
+  async stat(digest: Digest): Promise<BlobFacts | undefined> {
+    const { store } = this.#deps
+    const stored = await store.open(digest, 'cached')
+    if (stored) {
+      await stored.close()
+      return { digest, size: stored.size, outcome: 'hit', source: stored.row.source }
+    }
+    const fill = await this.#fills.get(digest)?.starting
+    return fill?.size === undefined ? undefined : { digest, size: fill.size, outcome: 'join', source: fill.upstream }
+  }
+
+  /** Ends the downloads, keeping their part files, and waits until each is put away. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const { starting } of this.#fills.values()) void starting.then((fill) => fill.stop())
+    await Promise.all(this.#running)
+  }
+
+  async #openStored(digest: Digest): Promise<OpenBlob | undefined> {
+    const { store, index, hot } = this.#deps
+    const row = store.find(digest, 'cached')
+    if (!row) return undefined
+    const bytes = hot.get(digest)
+    if (bytes) {
+      index.touch(digest)
+      return { digest, size: bytes.length, outcome: 'hit', source: row.source, bytes, reader: memoryReader(bytes) }
+    }
+    const stored = await store.open(digest, 'cached')
+    if (!stored) return undefined
+    index.touch(digest)
+    return this.#handOut(digest, stored)
+  }
+
+  /** Reads small content into memory, so that the next one need not open the file. */
+  async #handOut(digest: Digest, stored: StoredBlob): Promise<OpenBlob> {
+    const facts = { digest, size: stored.size, outcome: 'hit' as Outcome, source: stored.row.source }
+    if (stored.size > this.#deps.hot.entryLimit) return { ...facts, reader: stored }
+    try {
+      const bytes = await readWhole(stored)
+      this.#deps.hot.set(digest, bytes)
+      return { ...facts, bytes, reader: memoryReader(bytes) }
+    } finally {
+      await stored.close()
+    }
+  }
+
+  async #openFill(digest: Digest, source: () => BlobSource): Promise<OpenBlob> {
+    const running = this.#fills.get(digest)
+    if (!running) return this.#follow(await this.#start(digest, source()), 'miss')
+    const fill = await running.starting
+    if (fill.failed) {
+      // It has told everybody who followed it; the next one begins when its part file is put away.
+      await running.settled
+      return this.open(digest, source)
+    }
+    return fill.joinable ? this.#follow(fill, 'join') : this.#passOn(digest, source())
+  }
+
+  /** Beside a download that keeps nothing and has gone too far to be joined. */
+  async #passOn(digest: Digest, source: BlobSource): Promise<OpenBlob> {
+    const fill = await BlobFill.start({ digest, source, path: undefined, admit: () => false })
+    this.#track(this.#settled(fill))
+    return this.#follow(fill, 'miss')
+  }
+
+  async #follow(fill: BlobFill, outcome: Outcome): Promise<OpenBlob> {
+    const reader = fill.reader()
+    try {
+      await fill.ready
+    } catch (error) {
+      await reader.close()
+      throw error
+    }
+    return { digest: fill.digest, size: fill.size, outcome, source: fill.upstream, reader }
+  }
+
+  #start(digest: Digest, source: BlobSource): Promise<BlobFill> {
+    const { parts, eviction, maxSizeBytes } = this.#deps
+    if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
+    const admit = (sizeBytes: number) => {
+      if (sizeBytes > maxSizeBytes) return false
+      parts.resize(digest, sizeBytes)
+      eviction.kick()
+      return true
+    }
+    parts.begin(digest)
+    const starting = BlobFill.start({ digest, source, path: parts.path(digest), admit })
+    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)) })
+    return starting
+  }
+
+  /** Moves a finished fill into the store; readers that came while it ran read on from the file that they have open. */
+  async #publish(digest: Digest, starting: Promise<BlobFill>): Promise<void> {
+    const { store, parts, eviction, events } = this.#deps
+    let fill: BlobFill | undefined
+    try {
+      fill = await starting
+      await this.#settled(fill, async (finished) => {
+        if (!finished.file) return finished.removeFile()
+        const blob = { digest, size: finished.received, manifest: false, source: finished.upstream }
+        await store.adopt(finished.file, blob, 'cached')
+        events.emit('blob.filled', { digest, bytes: blob.size, source: blob.source })
+        this.#log.info({ digest, bytes: blob.size, upstream: blob.source }, 'blob cached')
+      })
+    } finally {
+      this.#fills.delete(digest)
+      await parts.end(digest)
+      eviction.kick()
+    }
+  }
+
+  /** Waits for the end of a fill, does what follows a good one, and lets go of it. */
+  async #settled(fill: BlobFill, publish: (fill: BlobFill) => Promise<void> = async () => {}): Promise<void> {
+    const { digest } = fill
+    try {
+      await fill.done
+      await publish(fill)
+      if (fill.spoolFailure) this.#warnUnkept(digest, fill.spoolFailure)
+    } catch (error) {
+      if (fill.spoolFailure) this.#warnUnkept(digest, fill.spoolFailure)
+      if (!this.#stopping) this.#log.warn({ digest, receivedBytes: fill.received, err: error }, 'blob not cached')
+    } finally {
+      await fill.release()
+    }
+  }
+
+  #warnUnkept(digest: Digest, reason: unknown): void {
+    this.#log.warn({ digest, reason: (reason as Error).message }, 'storage cannot be written: the blob was passed on uncached')
+  }
+
+  #track(work: Promise<void>): Promise<void> {
+    const tracked = work.catch((error: unknown) => this.#log.error({ err: error }, 'putting a blob away failed'))
+    this.#running.add(tracked)
+    void tracked.finally(() => this.#running.delete(tracked))
+    return tracked
+  }
+}
+
+/** A reader over content in memory; closing it does nothing. */
+export function memoryReader(bytes: Uint8Array): BlobReader {
+  return {
+    async read(buffer, position) {
+      const part = bytes.subarray(position, position + buffer.length)
+      buffer.set(part)
+      return part.length
+    },
+    async close() {},
+  }
+}
+
+async function readWhole(stored: StoredBlob): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafeSlow(stored.size)
+  for (let at = 0; at < bytes.length; ) {
+    const count = await stored.read(bytes.subarray(at), at)
+    if (count === 0) throw new Error('the file ended early')
+    at += count
+  }
+  return bytes
+}

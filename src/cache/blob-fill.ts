@@ -1,0 +1,321 @@
+import type { Hash } from 'node:crypto'
+import type { BlobReader } from '../oci/content.js'
+import { algorithmOf, type Digest, digestFrom, hasherFor } from '../oci/digest.js'
+import type { BlobBytes, BlobSource } from './blob-source.js'
+import { Spool, WINDOW_BYTES } from './spool.js'
+
+/** So much may wait to be written before the upstream is held back. */
+const UNWRITTEN_LIMIT = 8 * 1024 * 1024
+/** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
+const VERIFY_FIRST_LIMIT = 256 * 1024
+const REHASH_CHUNK = 1024 * 1024
+
+/** Where one reader is. */
+interface Cursor {
+  /** Where its next byte would be read. */
+  position: number
+  started: boolean
+  /** What it has read turned out to be wrong. */
+  cut: boolean
+  closed: boolean
+}
+
+export interface BlobFillOptions {
+  digest: Digest
+  source: BlobSource
+  /** Whether a blob of this size is to be kept; asked once, before its first byte is. */
+  admit: (sizeBytes: number) => boolean
+}
+
+/**
+ * One download of one blob: any number of readers follow it, each at its own pace, from any position, joining at any
+ * time before `release`. It goes on without them. The digest runs along, over a change of upstream and over a restart
+ * of the process; no reader gets the last byte before it has matched.
+ */
+export class BlobFill {
+  readonly digest: Digest
+  /** Resolves when there is something to answer: the size, or for a small blob all of it, checked; rejects when no upstream has it. */
+  readonly ready: Promise<void>
+  /** Resolves when every byte is here and the digest has matched; rejects when that cannot be. */
+  readonly done: Promise<void>
+  readonly #source: BlobSource
+  readonly #admit: (sizeBytes: number) => boolean
+  readonly #spool: Spool
+  readonly #cursors = new Set<Cursor>()
+  readonly #abort = new AbortController()
+  #hash: Hash
+  #received = 0
+  /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
+  #inherited = false
+  #size: number | undefined
+  #upstream: string | undefined
+  #state: 'filling' | 'verified' | 'failed' = 'filling'
+  #failure: unknown
+  #users = 1
+  #stream: BlobBytes | undefined
+  #onReady!: () => void
+  #waiting: (() => void)[] = []
+
+  /** Begins, continuing what is in the part file at `path`; without one the bytes are only passed on. */
+  static async start({ path, ...options }: BlobFillOptions & { path: string | undefined }): Promise<BlobFill> {
+    const spool = path === undefined ? Spool.unkept() : await Spool.open(path)
+    const fill = new BlobFill(options, spool)
+    spool.onGrown = () => fill.#wakeCursors()
+    return fill
+  }
+
+  private constructor({ digest, source, admit }: BlobFillOptions, spool: Spool) {
+    this.digest = digest
+    this.#source = source
+    this.#spool = spool
+    this.#admit = admit
+    this.#hash = hasherFor(digest)
+    const known = new Promise<void>((resolve) => {
+      this.#onReady = resolve
+    })
+    this.done = this.#run()
+    this.ready = Promise.race([known, this.done])
+    // Whoever needs to know awaits them; with nobody left a failure is still logged by the cache.
+    this.ready.catch(() => {})
+  }
+
+  get size(): number | undefined {
+    return this.#size
+  }
+
+  /** The upstream that the bytes are coming from. */
+  get upstream(): string | undefined {
+    return this.#upstream
+  }
+
+  /** Bytes that have arrived. */
+  get received(): number {
+    return this.#received
+  }
+
+  get failed(): boolean {
+    return this.#state === 'failed'
+  }
+
+  /** Whether a reader that begins at byte 0 now will find it. */
+  get joinable(): boolean {
+    return this.#spool.isWhole
+  }
+
+  /** The finished part file to publish; `undefined` when the blob was only passed on. */
+  get file(): string | undefined {
+    return this.#spool.keeps ? this.#spool.path : undefined
+  }
+
+  /** Why the blob is not kept, when something is wrong with the disk. */
+  get spoolFailure(): unknown {
+    return this.#spool.reason
+  }
+
+  /** A reader from any position on; the caller closes it. */
+  reader(): BlobReader {
+    this.#users++
+    const cursor: Cursor = { position: 0, started: false, cut: false, closed: false }
+    this.#cursors.add(cursor)
+    return {
+      read: (buffer, position) => this.#readFor(cursor, buffer, position),
+      close: () => this.#close(cursor),
+    }
+  }
+
+  /** Ends the download; the part file is kept for the next one. */
+  stop(): void {
+    this.#abort.abort(new Error('the server is stopping'))
+    this.#stream?.destroy()
+  }
+
+  /** The starter's last word: readers that are open keep the file open until they close. */
+  async release(): Promise<void> {
+    this.#users--
+    if (this.#users === 0) await this.#spool.close()
+  }
+
+  /** Removes the part file; readers that are open keep what they have open. */
+  removeFile(): Promise<void> {
+    return this.#spool.remove()
+  }
+
+  /** Reads what may be read, waiting for it if need be. */
+  async #readFor(cursor: Cursor, buffer: Uint8Array, position: number): Promise<number> {
+    cursor.position = position
+    for (;;) {
+      if (cursor.closed) throw new Error('the reader is closed')
+      if (cursor.cut) throw new Error('the bytes that were sent did not match the digest')
+      const readable = this.#readableAt(position)
+      if (readable > 0) {
+        // Set before the bytes are here: they may turn out to be wrong while they are being read.
+        cursor.started = true
+        const count = await this.#spool.read(buffer.subarray(0, readable), position)
+        if (count > 0) return this.#advance(cursor, position, count)
+      }
+      if (this.#state === 'failed') throw new Error('the blob could not be fetched', { cause: this.#failure })
+      if (this.#state === 'verified' && position >= this.#received) return 0
+      await this.#changed()
+    }
+  }
+
+  #advance(cursor: Cursor, position: number, count: number): number {
+    cursor.position = position + count
+    // A download that keeps nothing waits for its readers.
+    if (!this.#spool.keeps) this.#wakeCursors()
+    return count
+  }
+
+  async #close(cursor: Cursor): Promise<void> {
+    if (cursor.closed) return
+    cursor.closed = true
+    this.#cursors.delete(cursor)
+    // A read that waits for bytes finds the reader closed; a fill that waits for a slow reader finds it gone.
+    this.#wakeCursors()
+    await this.release()
+  }
+
+  #wakeCursors(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const resolve of waiting) resolve()
+  }
+
+  #changed(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  /** How many bytes may be read at `position` now. */
+  #readableAt(position: number): number {
+    const { readable } = this.#spool
+    if (this.#state === 'verified') return readable - position
+    if (this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT) return 0
+    const end = this.#size ?? this.#received
+    return Math.min(readable, end - 1) - position
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#inherit()
+      while (!this.#matches()) {
+        await this.#receive()
+        if (this.#matches()) break
+        await this.#restart()
+      }
+      this.#size = this.#received
+      await this.#spool.drained()
+      this.#state = 'verified'
+      this.#onReady()
+    } catch (error) {
+      this.#state = 'failed'
+      this.#failure = error
+      throw error
+    } finally {
+      this.#wakeCursors()
+    }
+  }
+
+  /** Takes over what an earlier process left in the part file. */
+  async #inherit(): Promise<void> {
+    const chunk = Buffer.allocUnsafe(Math.min(REHASH_CHUNK, this.#spool.readable))
+    while (this.#received < this.#spool.readable) {
+      const count = await this.#spool.read(chunk, this.#received)
+      this.#hash.update(chunk.subarray(0, count))
+      this.#received += count
+    }
+    this.#inherited = this.#received > 0
+  }
+
+  #matches(): boolean {
+    const complete = this.#size === undefined || this.#received === this.#size
+    return this.#received > 0 || this.#size === 0
+      ? complete && digestFrom(this.#hash.copy(), algorithmOf(this.digest)) === this.digest
+      : false
+  }
+
+  /** Downloads from where it is to the end, over as many streams as it takes. */
+  async #receive(): Promise<void> {
+    for (let ended = false; !ended; ) {
+      const stream = await this.#source.next(this.#received, this.#abort.signal)
+      this.#stream = stream
+      try {
+        if (await this.#begin(stream)) ended = await this.#consume(stream)
+      } catch (error) {
+        this.#abort.signal.throwIfAborted()
+        if (error instanceof ContradictionError) throw error
+        this.#source.failed(error)
+      } finally {
+        stream.destroy()
+      }
+    }
+  }
+
+  /** @returns false when what is here cannot be a beginning of what this upstream has, and was cleared */
+  async #begin(stream: BlobBytes): Promise<boolean> {
+    this.#upstream = stream.upstream
+    if (stream.size !== undefined && this.#received > stream.size) {
+      await this.#clear()
+      return false
+    }
+    if (stream.size !== undefined && stream.size !== this.#size) this.#resize(stream.size)
+    if (this.#size === undefined || this.#size > VERIFY_FIRST_LIMIT) this.#onReady()
+    return true
+  }
+
+  #resize(size: number): void {
+    if (this.#size !== undefined) {
+      if (this.#received > 0) throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
+      // After a lie about the length: whoever was promised that many bytes cannot be given these.
+      for (const cursor of this.#cursors) cursor.cut = this.#size > VERIFY_FIRST_LIMIT
+    }
+    this.#size = size
+    if (!this.#admit(size)) this.#spool.stopKeeping(undefined)
+  }
+
+  /** @returns whether the blob has come to its end */
+  async #consume(stream: BlobBytes): Promise<boolean> {
+    for await (const chunk of stream.body) {
+      this.#abort.signal.throwIfAborted()
+      if (this.#size !== undefined && this.#received + chunk.length > this.#size) throw new ContradictionError(`more bytes came from ${this.#upstream} than it announced`)
+      this.#hash.update(chunk)
+      this.#received += chunk.length
+      this.#spool.append(chunk)
+      if (!this.#spool.keeps) await this.#pace()
+      else await this.#spool.drained(UNWRITTEN_LIMIT)
+    }
+    return this.#size === undefined || this.#received === this.#size
+  }
+
+  /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
+  async #pace(): Promise<void> {
+    for (;;) {
+      if (this.#cursors.size === 0) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
+      this.#abort.signal.throwIfAborted()
+      const slowest = Math.min(...[...this.#cursors].map(({ position }) => position))
+      this.#spool.trim(slowest)
+      if (this.#received - slowest <= WINDOW_BYTES) return
+      await this.#changed()
+    }
+  }
+
+  /** The whole did not match: whoever has seen some of it is cut off, everybody else waits for the next try. */
+  async #restart(): Promise<void> {
+    // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
+    if (!this.#inherited) this.#source.lied()
+    for (const cursor of this.#cursors) cursor.cut = cursor.started
+    await this.#clear()
+  }
+
+  async #clear(): Promise<void> {
+    await this.#spool.drained()
+    await this.#spool.clear()
+    this.#hash = hasherFor(this.digest)
+    this.#received = 0
+    this.#inherited = false
+  }
+}
+
+/** A source broke its promises in a way that asking it again would not mend. */
+class ContradictionError extends Error {
+  override readonly name = 'ContradictionError'
+}

@@ -1,0 +1,97 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { EventBus } from '../events.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import type { BlobRow, MetadataIndex } from '../metadata/metadata-index.js'
+import type { HotContent } from './hot-content.js'
+import type { PartFolder } from './part-folder.js'
+
+/** Looked up at a time; the request path gets its turn after each removal. */
+const BATCH = 64
+
+export interface EvictionDeps {
+  store: BlobStore
+  index: MetadataIndex
+  parts: PartFolder
+  hot: HotContent
+  events: EventBus
+  log: Logger
+  /** What the cache may take on disk, part files included. */
+  maxSizeBytes: number
+  /** The share of `maxSizeBytes` that is left when a run ends. */
+  lowWatermark: number
+}
+
+/** Keeps the cache within its size, the least recently used going first; never what is open, being filled or pushed. */
+export class Eviction {
+  readonly #deps: EvictionDeps
+  readonly #log: Logger
+  #running: Promise<void> | undefined
+  #again = false
+  #stopped = false
+
+  constructor(deps: EvictionDeps) {
+    this.#deps = deps
+    this.#log = deps.log.child({ module: 'eviction' })
+  }
+
+  /** What the cache takes now, in bytes. */
+  get sizeBytes(): number {
+    return this.#deps.index.cacheTotals().sizeBytes + this.#deps.parts.sizeBytes
+  }
+
+  /** Looks, off the request path, whether something must go. */
+  kick(): void {
+    if (this.#stopped || this.sizeBytes <= this.#deps.maxSizeBytes) return
+    this.#again = true
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+    })
+  }
+
+  /** Waits for the run under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    await nextTurn()
+    try {
+      while (this.#again && !this.#stopped) {
+        this.#again = false
+        await this.#evictTo(this.#deps.maxSizeBytes * this.#deps.lowWatermark)
+      }
+    } catch (error) {
+      this.#log.error({ err: error }, 'eviction failed; the cache may outgrow its limit until the next run')
+    }
+  }
+
+  async #evictTo(targetBytes: number): Promise<void> {
+    const { index, parts, maxSizeBytes } = this.#deps
+    const before = this.sizeBytes
+    if (before <= maxSizeBytes) return
+    let evicted = 0
+    const busy = new Set<string>()
+    while (this.sizeBytes > targetBytes && !this.#stopped) {
+      if ((await parts.removeOldest()) !== undefined) continue
+      const candidates = index.leastRecentlyUsed(BATCH + busy.size).filter(({ digest }) => !busy.has(digest))
+      if (candidates.length === 0) break
+      for (const row of candidates) {
+        if (this.sizeBytes <= targetBytes) break
+        if (await this.#evict(row)) evicted++
+        else busy.add(row.digest)
+        await nextTurn()
+      }
+    }
+    this.#log.info({ beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes, evicted, inUse: busy.size }, 'cache evicted')
+  }
+
+  async #evict({ digest, size }: BlobRow): Promise<boolean> {
+    const { store, hot, events } = this.#deps
+    if (!(await store.evict(digest))) return false
+    hot.delete(digest)
+    events.emit('blob.evicted', { digest, bytes: size })
+    return true
+  }
+}

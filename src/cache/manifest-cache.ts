@@ -1,0 +1,161 @@
+import { LRUCache } from 'lru-cache'
+import type { Logger } from 'pino'
+import { KeyedLock } from '../lib/keyed-lock.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import type { MetadataIndex } from '../metadata/metadata-index.js'
+import { type Digest, matches } from '../oci/digest.js'
+import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
+import { OciError } from '../oci/errors.js'
+import type { Tag } from '../oci/reference.js'
+import type { StorageDriver } from '../storage/driver.js'
+import { manifestLinkKey, tagLinkKey } from '../storage/layout.js'
+import type { Eviction } from './eviction.js'
+import type { HotContent } from './hot-content.js'
+import { parseTagRecord, type TagRecord } from './tag-record.js'
+
+export interface ManifestCacheDeps {
+  driver: StorageDriver
+  store: BlobStore
+  index: MetadataIndex
+  hot: HotContent
+  eviction: Eviction
+  log: Logger
+}
+
+export interface CachedManifest {
+  digest: Digest
+  mediaType: string
+  bytes: Uint8Array
+  source: string | undefined
+}
+
+/** What a repository's link file says of a manifest. */
+interface ManifestLink {
+  mediaType: string
+  source?: string | undefined
+}
+
+/** Link files kept in memory. */
+const LINKS_LIMIT = 20_000
+
+/**
+ * What was fetched of the manifests and tags of mirrored repositories. Answers come from memory or from disk; what is
+ * put in is served at once and written behind, and a disk that cannot be written costs a log line, not an answer.
+ */
+export class ManifestCache {
+  readonly #deps: ManifestCacheDeps
+  readonly #log: Logger
+  readonly #links = new LRUCache<string, ManifestLink>({ max: LINKS_LIMIT })
+  readonly #tags = new LRUCache<string, TagRecord>({ max: LINKS_LIMIT })
+  readonly #writing = new KeyedLock<string>()
+  readonly #pending = new Set<Promise<void>>()
+
+  constructor(deps: ManifestCacheDeps) {
+    this.#deps = deps
+    this.#log = deps.log.child({ module: 'manifest-cache' })
+  }
+
+  /** @param name the repository with its registry, `docker.io/library/nginx` */
+  async get(name: string, digest: Digest): Promise<CachedManifest | undefined> {
+    const link = await this.#link(name, digest)
+    if (!link) return undefined
+    const bytes = await this.#bytes(digest)
+    if (!bytes) return undefined
+    this.#deps.index.touch(digest)
+    return { digest, mediaType: link.mediaType, bytes, source: link.source }
+  }
+
+  /** Keeps a manifest whose digest has matched. */
+  put(name: string, { digest, mediaType, bytes, source }: CachedManifest): void {
+    const { driver, store, index, hot, eviction } = this.#deps
+    const link: ManifestLink = { mediaType, source }
+    this.#links.set(manifestLinkKey(name, digest), link)
+    hot.set(digest, bytes)
+    this.#write(manifestLinkKey(name, digest), async () => {
+      await store.put(bytes, { digest, manifest: true, source }, 'cached')
+      index.setChildren(digest, childrenIn(bytes, mediaType))
+      await driver.put(manifestLinkKey(name, digest), JSON.stringify(link))
+      eviction.kick()
+    })
+  }
+
+  async tag(name: string, tag: Tag): Promise<TagRecord | undefined> {
+    const key = tagLinkKey(name, tag)
+    const known = this.#tags.get(key)
+    if (known) return known
+    const bytes = await this.#deps.driver.get(key)
+    const record = bytes && parseTagRecord(bytes)
+    if (record) this.#tags.set(key, record)
+    return record
+  }
+
+  putTag(name: string, tag: Tag, record: TagRecord): void {
+    const key = tagLinkKey(name, tag)
+    this.#tags.set(key, record)
+    this.#write(key, async () => {
+      // Only the latest of several that gathered needs to be written.
+      if (this.#tags.peek(key) === record) await this.#deps.driver.put(key, JSON.stringify(record))
+    })
+  }
+
+  /** Waits for what is written behind. */
+  async stop(): Promise<void> {
+    while (this.#pending.size > 0) await Promise.all(this.#pending)
+  }
+
+  async #link(name: string, digest: Digest): Promise<ManifestLink | undefined> {
+    const key = manifestLinkKey(name, digest)
+    const known = this.#links.get(key)
+    if (known) return known
+    const bytes = await this.#deps.driver.get(key)
+    const link = bytes && parseLink(bytes)
+    if (link) this.#links.set(key, link)
+    return link
+  }
+
+  async #bytes(digest: Digest): Promise<Uint8Array | undefined> {
+    const { store, hot } = this.#deps
+    const known = hot.get(digest)
+    if (known) return known
+    const stored = await store.open(digest, 'cached')
+    if (!stored) return undefined
+    try {
+      if (stored.size > MANIFEST_LIMIT) return undefined
+      const bytes = Buffer.allocUnsafeSlow(stored.size)
+      const count = await stored.read(bytes, 0)
+      // A manifest is small enough to be checked at each reading: damage on disk reads as absent and is fetched anew.
+      if (count < stored.size || !matches(digest, bytes)) return undefined
+      hot.set(digest, bytes)
+      return bytes
+    } finally {
+      await stored.close()
+    }
+  }
+
+  #write(key: string, work: () => Promise<void>): void {
+    const pending = this.#writing.run(key, work).catch((error: unknown) => {
+      this.#log.warn({ key, reason: (error as Error).message }, 'storage cannot be written: served from memory only')
+    })
+    this.#pending.add(pending)
+    void pending.finally(() => this.#pending.delete(pending))
+  }
+}
+
+/** What it needs, for the recency of its layers; a manifest of a shape unknown to us is passed through all the same. */
+function childrenIn(bytes: Uint8Array, mediaType: string): Digest[] {
+  try {
+    return childrenOf(parseManifest(bytes, mediaType))
+  } catch (error) {
+    if (error instanceof OciError) return []
+    throw error
+  }
+}
+
+function parseLink(bytes: Uint8Array): ManifestLink | undefined {
+  try {
+    const { mediaType, source } = JSON.parse(Buffer.from(bytes).toString()) as Partial<ManifestLink>
+    return typeof mediaType === 'string' ? { mediaType, source: typeof source === 'string' ? source : undefined } : undefined
+  } catch {
+    return undefined
+  }
+}

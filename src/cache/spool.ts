@@ -1,0 +1,123 @@
+import { PartFile } from './part-file.js'
+
+/** How much may be held in memory for the slowest reader once there is no file to hold it. */
+export const WINDOW_BYTES = 8 * 1024 * 1024
+
+/**
+ * The bytes of one blob between the upstream and its readers: a part file and, from where the file could not be
+ * written any further (a full disk, a blob larger than the cache), a window in memory.
+ */
+export class Spool {
+  /** Called when more can be read. */
+  onGrown = () => {}
+  #file: PartFile | undefined
+  /** Chunks that have no place in the file: the first begins at `#tailStart`. */
+  #tail: Buffer[] = []
+  #tailStart = 0
+  #tailEnd = 0
+  #overflow: { reason: unknown } | undefined
+
+  /** With a part file, and what an earlier process left in it; without one when it cannot be opened. */
+  static async open(path: string): Promise<Spool> {
+    const spool = new Spool()
+    try {
+      spool.#file = await PartFile.open(path, () => spool.#fileWrote())
+    } catch (reason) {
+      spool.#overflow = { reason }
+    }
+    return spool
+  }
+
+  /** A spool without a file: for one reader beside a fill that cannot be joined any more. */
+  static unkept(): Spool {
+    const spool = new Spool()
+    spool.#overflow = { reason: undefined }
+    return spool
+  }
+
+  /** Bytes from 0 that were appended and can be read; from `kept` on only while they are in the window. */
+  get readable(): number {
+    return this.#overflow ? this.#tailEnd : (this.#file?.written ?? 0)
+  }
+
+  /** Whether everything will be in the file in the end. */
+  get keeps(): boolean {
+    return this.#overflow === undefined
+  }
+
+  /** Why it does not keep everything; undefined as well when it was not meant to. */
+  get reason(): unknown {
+    return this.#overflow?.reason
+  }
+
+  /** Whether byte 0 and all after it can still be read. */
+  get isWhole(): boolean {
+    return this.#tailStart === (this.#file?.written ?? 0)
+  }
+
+  get path(): string | undefined {
+    return this.#file?.path
+  }
+
+  append(chunk: Buffer): void {
+    if (!this.#overflow) return this.#file?.append(chunk)
+    this.#tail.push(chunk)
+    this.#tailEnd += chunk.length
+    this.onGrown()
+  }
+
+  /** Resolves when at most `bytes` wait to be written. */
+  async drained(bytes = 0): Promise<void> {
+    if (!this.#overflow) await this.#file?.drained(bytes)
+  }
+
+  /** Writes no further: what follows is only passed on. */
+  stopKeeping(reason: unknown): void {
+    if (this.#overflow) return
+    this.#overflow = { reason }
+    this.#tailStart = this.#file?.written ?? 0
+    this.#tail = this.#file?.takeUnwritten() ?? []
+    this.#tailEnd = this.#tail.reduce((end, chunk) => end + chunk.length, this.#tailStart)
+    this.onGrown()
+  }
+
+  /** Lets go of what no reader needs any more. */
+  trim(upTo: number): void {
+    while (this.#tail.length > 0 && this.#tailStart + this.#tail[0]!.length <= upTo) this.#tailStart += this.#tail.shift()!.length
+  }
+
+  /** @throws when the bytes were let go, or the file fails */
+  async read(buffer: Uint8Array, position: number): Promise<number> {
+    const written = this.#file?.written ?? 0
+    if (position < written) return this.#file!.read(buffer, position)
+    if (position < this.#tailStart) throw new Error('these bytes were passed on and not kept')
+    let start = this.#tailStart
+    for (const chunk of this.#tail) {
+      if (position < start + chunk.length) return chunk.copy(buffer, 0, position - start)
+      start += chunk.length
+    }
+    return 0
+  }
+
+  /** Forgets everything, to begin again at byte 0. */
+  async clear(): Promise<void> {
+    await this.#file?.clear()
+    this.#tail = []
+    this.#tailStart = 0
+    this.#tailEnd = 0
+  }
+
+  async close(): Promise<void> {
+    await this.#file?.close()
+  }
+
+  async remove(): Promise<void> {
+    await this.#file?.remove()
+  }
+
+  #fileWrote(): void {
+    const failure = this.#file?.failure
+    if (failure === undefined) this.onGrown()
+    else this.stopKeeping(failure)
+  }
+}

@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { explain } from './explain.js'
+import { interpolate } from './interpolate.js'
+import { BROKEN, type Issue, isMap, valueAt } from './issues.js'
+import { toConfig } from './resolve.js'
+import { checkRules } from './rules.js'
+import { type Config, fileSchema } from './schema.js'
+import { readCredentials, reasonOf } from './secrets.js'
+import { fillIn } from './shipped.js'
+import { type Located, YamlSource } from './yaml-source.js'
+
+export const DEFAULT_FILE = 'mirrors.yaml'
+
+/** One thing that is wrong with a file; line and column count from 1. */
+export interface Fault extends Located {
+  /** As it was named by whoever asked. */
+  file: string
+}
+
+/** Everything that is wrong with a configuration; the message is one `file:line:column: message` a line, in order. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly faults: Fault[]
+
+  constructor(faults: Fault[]) {
+    const sorted = [...faults].sort((one, other) => one.line - other.line || one.column - other.column)
+    super(sorted.map(({ file, line, column, message }) => `${file}:${line}:${column}: ${message}`).join('\n'))
+    this.faults = sorted
+  }
+}
+
+export interface LoadOptions {
+  /** Must exist when given; otherwise `mirrors.yaml` in `cwd` if it is there, and built-in defaults if not. */
+  file?: string | undefined
+  env: NodeJS.ProcessEnv
+  /** Absolute; what `file` is relative to. */
+  cwd: string
+}
+
+/**
+ * Reads and checks the whole configuration.
+ *
+ * @returns the configuration, deeply frozen, and the absolute path of its file, if there is one
+ * @throws {ConfigError} with every fault of the file
+ */
+export function loadConfig({ file, env, cwd }: LoadOptions): { config: Config; file: string | undefined } {
+  const shown = file ?? DEFAULT_FILE
+  const path = resolve(cwd, shown)
+  const text = readText(path, shown, file !== undefined)
+  const folder = text === undefined ? cwd : dirname(path)
+  const source = new YamlSource(text ?? '')
+  const checked = check(source, { env, folder })
+  if ('config' in checked) return { config: deepFreeze(checked.config), file: text === undefined ? undefined : path }
+  const name = text === undefined ? '(built-in defaults)' : shown
+  throw new ConfigError(checked.faults.map((fault) => ({ file: name, ...fault })))
+}
+
+function readText(path: string, shown: string, required: boolean): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (!required && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new ConfigError([{ file: shown, line: 1, column: 1, message: `cannot be read: ${reasonOf(error)}` }])
+  }
+}
+
+interface Surroundings {
+  env: NodeJS.ProcessEnv
+  folder: string
+}
+
+function check(source: YamlSource, { env, folder }: Surroundings): { config: Config } | { faults: Located[] } {
+  const issues: Issue[] = []
+  const raw = withCredentials(interpolate(fillIn(source.content()), env, issues), { folder, issues })
+  const parsed = fileSchema.safeParse(raw)
+  const found = [...(parsed.error?.issues ?? []).flatMap((issue) => explain(issue, raw)), ...checkRules(raw)]
+  issues.push(...found.filter(({ path }) => valueAt(raw, path) !== BROKEN))
+  const faults = [...source.faults(), ...locate(issues, source)]
+  return parsed.success && faults.length === 0 ? { config: toConfig(parsed.data, folder) } : { faults }
+}
+
+/** Past the first error of syntax nothing was read as it was meant, and what is said of it would mislead. */
+function locate(issues: Issue[], source: YamlSource): Located[] {
+  const end = source.brokenFrom()
+  return issues
+    .map(({ path, message, atKey }) => {
+      const { missing, ...place } = source.placeOf(path, atKey)
+      // Far from what is written, as in a built-in upstream, the place alone says nothing.
+      return { ...place, message: missing > 1 ? `${path.join('.')}: ${message}` : message }
+    })
+    .filter(({ line }) => end === undefined || line < end.line)
+}
+
+function withCredentials(raw: unknown, context: { folder: string; issues: Issue[] }): unknown {
+  if (!isMap(raw) || !isMap(raw.registries)) return raw
+  const registries = Object.entries(raw.registries).map(([name, registry]): [string, unknown] => {
+    if (!isMap(registry) || !Array.isArray(registry.upstreams)) return [name, registry]
+    const upstreams = registry.upstreams.map((upstream, index) =>
+      isMap(upstream) ? readCredentials(upstream, ['registries', name, 'upstreams', index], context) : upstream,
+    )
+    return [name, { ...registry, upstreams }]
+  })
+  return { ...raw, registries: Object.fromEntries(registries) }
+}
+
+function deepFreeze<Value>(value: Value): Value {
+  if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) deepFreeze(inner)
+  return Object.freeze(value)
+}

@@ -1,0 +1,58 @@
+import { EventEmitter } from 'node:events'
+import type { Outcome } from './oci/content.js'
+import type { Digest } from './oci/digest.js'
+import type { Reference, Repository } from './oci/reference.js'
+
+/** Who was asked for what; `registry` is absent for local repositories. */
+interface Subject {
+  registry?: string | undefined
+  repository: Repository
+}
+
+/** What happens in the mirror, told to whoever listens. The one who acts does not know who does. */
+export interface Events {
+  /** A GET of a manifest or blob was answered to its end; `bytes` is what was sent of the body. */
+  'content.served': Subject & { content: 'manifest' | 'blob'; outcome: Outcome; bytes: number; source: string | undefined }
+  /** A GET of a manifest or blob ended in an error, before the head or in the middle of the body. */
+  'content.failed': Subject & { content: 'manifest' | 'blob'; status: number; bytes: number }
+  /** An upstream answered a request; `ttfbMs` from sending to the head. */
+  'upstream.answered': { registry: string; upstream: string; status: number; ttfbMs: number }
+  /** A body, or a part of one, arrived from an upstream. */
+  'upstream.received': { registry: string; upstream: string; bytes: number; durationMs: number }
+  /** An upstream failed a request, or a body broke off. */
+  'upstream.failed': { registry: string; upstream: string; kind: string; reason: string }
+  'upstream.state': { registry: string; upstream: string; state: UpstreamState; reason: string }
+  'blob.filled': { digest: Digest; bytes: number; source: string | undefined }
+  'blob.evicted': { digest: Digest; bytes: number }
+  'blob.pushed': { repository: Repository; digest: Digest; bytes: number }
+  'manifest.pushed': { repository: Repository; reference: Reference; digest: Digest }
+  'manifest.deleted': { repository: Repository; digest: Digest }
+  'tag.deleted': { repository: Repository; tag: string }
+}
+
+export type UpstreamState = 'up' | 'open' | 'limited' | 'quarantined'
+
+/** Typed emitter. A listener that throws is the listener's fault: it is reported and changes no answer. */
+export class EventBus {
+  readonly #emitter = new EventEmitter({ captureRejections: false })
+  readonly #onListenerError: (error: unknown) => void
+
+  constructor({ onListenerError }: { onListenerError: (error: unknown) => void }) {
+    this.#onListenerError = onListenerError
+    this.#emitter.setMaxListeners(0)
+  }
+
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): void {
+    this.#emitter.on(name, (event: Events[Name]) => {
+      try {
+        listener(event)
+      } catch (error) {
+        this.#onListenerError(error)
+      }
+    })
+  }
+
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    this.#emitter.emit(name, event)
+  }
+}

@@ -1,0 +1,24 @@
+import type { Outcome } from '../oci/content.js'
+import type { Repository } from '../oci/reference.js'
+
+/** What became known of a request while it was answered; the access log and the statistics read it at the end. */
+export interface RequestFacts {
+  /** Set for a GET or HEAD of a manifest or blob. */
+  content?: 'manifest' | 'blob'
+  registry?: string
+  repository?: Repository
+  reference?: string
+  outcome?: Outcome
+  source?: string | undefined
+  /** Body bytes given to the socket. */
+  bytes: number
+  /** The body could not be completed after its head was sent. */
+  broken?: boolean
+  error?: unknown
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    facts: RequestFacts
+  }
+}

@@ -1,0 +1,46 @@
+import type { FastifyReply } from 'fastify'
+import { OciError } from '../../oci/errors.js'
+import { MEDIA_TYPES } from '../../oci/media-types.js'
+import type { PageRequest } from '../../routing/content-source.js'
+import type { Handlers } from './handlers.js'
+
+/** end-8: `/v2/<name>/tags/list`. */
+export function tagHandlers(): Handlers<'tags'> {
+  return {
+    async GET({ endpoint: { repository }, route, query, reply }) {
+      const page = parsePage(query)
+      const { tags, more } = await route.source.listTags(page)
+      if (more) linkNext(reply, `/v2/${repository}/tags/list`, query, tags.at(-1))
+      return reply.send({ name: repository, tags })
+    },
+  }
+}
+
+/** end-12: `/v2/<name>/referrers/<digest>`. */
+export function referrerHandlers(): Handlers<'referrers'> {
+  return {
+    async GET({ endpoint: { digest }, route, query, reply }) {
+      const { descriptors, filtered } = await route.source.listReferrers(digest, query.get('artifactType') ?? undefined)
+      if (filtered) reply.header('oci-filters-applied', 'artifactType')
+      const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: descriptors }
+      return reply.header('content-type', MEDIA_TYPES.ociIndex).send(Buffer.from(JSON.stringify(index)))
+    },
+  }
+}
+
+/** `n` and `last` of a listing. @throws {OciError} 400 when `n` is no number */
+export function parsePage(query: URLSearchParams): PageRequest {
+  const n = query.get('n')
+  if (n !== null && !/^\d{1,9}$/.test(n)) {
+    throw new OciError('UNSUPPORTED', 'n must be a whole number', { status: 400, detail: { n: n.slice(0, 40) } })
+  }
+  return { n: n === null ? undefined : Number(n), last: query.get('last') ?? undefined }
+}
+
+/** The Link of RFC 5988 to the next page: relative, so that it holds behind any proxy. */
+export function linkNext(reply: FastifyReply, path: string, query: URLSearchParams, last: string | undefined): void {
+  if (last === undefined) return
+  const next = new URLSearchParams(query)
+  next.set('last', last)
+  reply.header('link', `<${path}?${next}>; rel="next"`)
+}

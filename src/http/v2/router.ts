@@ -1,0 +1,98 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { AccessPolicy } from '../../auth/access-policy.js'
+import { parseEndpoint } from '../../oci/endpoint.js'
+import { OciError } from '../../oci/errors.js'
+import { printReference } from '../../oci/reference.js'
+import type { Resolver } from '../../routing/content-source.js'
+import { subjectOf } from '../subject.js'
+import type { Handler, Handlers, Kind, Method, RepositoryEndpoint, V2Request } from './handlers.js'
+import { linkNext, parsePage } from './listings.js'
+
+const PREFIX = '/v2/'
+const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+export interface Catalog {
+  /** Names of the repositories here, in lexical order. */
+  repositories(page: { n?: number | undefined; last?: string | undefined }): Promise<{ repositories: string[]; more: boolean }>
+}
+
+export interface V2Services {
+  resolver: Resolver
+  policy: AccessPolicy
+  catalog: Catalog
+  handlers: { [K in Kind]: Handlers<K> }
+}
+
+/**
+ * The registry API. Names hold slashes, so one route takes all of it and `parseEndpoint` reads the raw target;
+ * what follows is the same for each: resolve the repository, check the access, look up kind and method.
+ */
+export function registerV2(app: FastifyInstance, services: V2Services): void {
+  app.route({
+    method: METHODS,
+    url: `${PREFIX}*`,
+    handler: async (request, reply) => {
+      reply.header('docker-distribution-api-version', 'registry/2.0')
+      const { path, query } = splitTarget(request)
+      const endpoint = parseEndpoint(path)
+      if (endpoint.kind === 'base') return ping(request.method as Method)
+      if (endpoint.kind === 'catalog') {
+        const { repositories, more } = await services.catalog.repositories(parsePage(query))
+        if (more) linkNext(reply, `${PREFIX}_catalog`, query, repositories.at(-1))
+        return { repositories }
+      }
+      return answer(endpoint, query, { request, reply, services })
+    },
+  })
+  app.get('/v2', async (_request, reply) => {
+    reply.header('docker-distribution-api-version', 'registry/2.0')
+    return {}
+  })
+}
+
+/** end-1. 200 to anybody, whatever Authorization came along: dockerd leaves a mirror that challenges it. */
+function ping(method: Method): object {
+  if (method === 'GET' || method === 'HEAD') return {}
+  throw new OciError('UNSUPPORTED', `${method} is not supported on /v2/`)
+}
+
+async function answer(
+  endpoint: RepositoryEndpoint,
+  query: URLSearchParams,
+  { request, reply, services }: Pick<V2Request<Kind>, 'request' | 'reply'> & { services: V2Services },
+): Promise<unknown> {
+  const method = request.method as Method
+  const writes = method !== 'GET' && method !== 'HEAD'
+  note(request, endpoint)
+  const route = services.resolver.resolve(endpoint.repository, query.get('ns') ?? undefined)
+  request.facts.repository = route.repository
+  if (route.kind === 'proxy') {
+    request.facts.registry = route.registry
+    if (route.namespaced) reply.header('oci-namespace', route.registry)
+    if (writes) throw notPushable(endpoint.repository)
+  }
+  services.policy.check(subjectOf(request), writes ? 'push' : 'pull')
+  const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
+  if (!handle) throw new OciError('UNSUPPORTED', `${method} is not supported here`)
+  return handle({ endpoint, route, query, request, reply })
+}
+
+function note(request: FastifyRequest, endpoint: RepositoryEndpoint): void {
+  request.facts.repository = endpoint.repository
+  if (endpoint.kind === 'manifest' || endpoint.kind === 'blob') request.facts.content = endpoint.kind
+  if (endpoint.kind === 'manifest') request.facts.reference = printReference(endpoint.reference)
+  if (endpoint.kind === 'blob' || endpoint.kind === 'referrers') request.facts.reference = endpoint.digest
+}
+
+function notPushable(repository: string): OciError {
+  return new OciError('DENIED', `${repository} is mirrored from an upstream and takes no pushes: push to a local namespace, e.g. local/${repository}`)
+}
+
+/** The raw target, since Fastify's own parameters are unescaped already. @throws {OciError} NAME_INVALID */
+function splitTarget(request: FastifyRequest): { path: string; query: URLSearchParams } {
+  const target = request.raw.url ?? ''
+  if (!target.startsWith(PREFIX)) throw new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
+  const mark = target.indexOf('?')
+  const path = mark < 0 ? target.slice(PREFIX.length) : target.slice(PREFIX.length, mark)
+  return { path, query: new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1)) }
+}

@@ -1,0 +1,145 @@
+import type { ServerResponse } from 'node:http'
+import { randomUUID } from 'node:crypto'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { BufferPool } from '../../lib/buffer-pool.js'
+import type { OpenBlob } from '../../oci/content.js'
+import { OciError } from '../../oci/errors.js'
+import { type ByteRange, parseRange } from '../../oci/range.js'
+
+const TYPE = 'application/octet-stream'
+
+/** A piece of the body: bytes of the blob, or text between them. */
+type Piece = ByteRange | string
+
+interface Answer {
+  status: 200 | 206
+  headers: Record<string, string | number>
+  pieces: Piece[]
+}
+
+/**
+ * Sends a blob, or the ranges of it that were asked for (RFC 9110, 14.2; several ranges as multipart/byteranges),
+ * and closes it. Once the head is out a failure resets the connection: never a neat end to half a blob.
+ *
+ * @throws {OciError} 416 before anything is sent
+ */
+export async function sendBlob(request: FastifyRequest, reply: FastifyReply, blob: OpenBlob, pool: BufferPool): Promise<void> {
+  try {
+    const answer = answerFor(blob, request.headers.range)
+    const response = reply.raw
+    reply.hijack()
+    // Readers wait for bytes that may never come: a client that leaves must not be waited for.
+    response.once('close', () => void blob.reader.close())
+    response.writeHead(answer.status, { ...headersOf(reply), ...answer.headers })
+    await sendBody(response, blob, answer.pieces, pool, request)
+  } finally {
+    await blob.reader.close()
+  }
+}
+
+function answerFor(blob: OpenBlob, rangeHeader: string | undefined): Answer {
+  const { size } = blob
+  // Without a length there is nothing to count a range against; the whole is a correct answer to any Range.
+  if (size === undefined) return { status: 200, headers: { 'content-type': TYPE }, pieces: [{ start: 0, end: Number.POSITIVE_INFINITY }] }
+  const ranges = parseRange(rangeHeader, size)
+  if (ranges === 'unsatisfiable') {
+    throw new OciError('SIZE_INVALID', `the range lies outside the blob of ${size} bytes`, {
+      status: 416,
+      headers: { 'content-range': `bytes */${size}` },
+    })
+  }
+  if (!ranges) return { status: 200, headers: { 'content-type': TYPE, 'content-length': size }, pieces: [{ start: 0, end: size - 1 }] }
+  if (ranges.length > 1) return multipart(ranges, size)
+  const [range] = ranges as [ByteRange]
+  const headers = { 'content-type': TYPE, 'content-length': lengthOf(range), 'content-range': contentRange(range, size) }
+  return { status: 206, headers, pieces: [range] }
+}
+
+/** RFC 9110, 14.6. */
+function multipart(ranges: ByteRange[], size: number): Answer {
+  const boundary = randomUUID()
+  const pieces = [
+    ...ranges.flatMap((range, at): Piece[] => [
+      `${at > 0 ? '\r\n' : ''}--${boundary}\r\nContent-Type: ${TYPE}\r\nContent-Range: ${contentRange(range, size)}\r\n\r\n`,
+      range,
+    ]),
+    `\r\n--${boundary}--\r\n`,
+  ]
+  const length = pieces.reduce((sum, piece) => sum + (typeof piece === 'string' ? piece.length : lengthOf(piece)), 0)
+  return { status: 206, headers: { 'content-type': `multipart/byteranges; boundary=${boundary}`, 'content-length': length }, pieces }
+}
+
+async function sendBody(response: ServerResponse, blob: OpenBlob, pieces: Piece[], pool: BufferPool, request: FastifyRequest): Promise<void> {
+  try {
+    for (const piece of pieces) {
+      if (typeof piece === 'string') await written(response, Buffer.from(piece))
+      else if (blob.bytes) await sendBytes(response, blob.bytes.subarray(piece.start, piece.end + 1), request)
+      else await sendRange(response, blob, piece, pool, request)
+    }
+    response.end()
+  } catch (error) {
+    // A client that left is nobody's failure.
+    if (!response.destroyed && !response.closed) {
+      request.facts.broken = true
+      request.facts.error = error
+    }
+    response.destroy()
+  }
+}
+
+async function sendBytes(response: ServerResponse, bytes: Uint8Array, request: FastifyRequest): Promise<void> {
+  request.facts.bytes += bytes.length
+  if (bytes.length > 0) await written(response, bytes)
+}
+
+/** Reads into two buffers in turn, one being filled while the other is on its way out. */
+async function sendRange(response: ServerResponse, blob: OpenBlob, { start, end }: ByteRange, pool: BufferPool, request: FastifyRequest) {
+  const buffers = [pool.take(), pool.take()] as const
+  const writes: [Promise<void>, Promise<void>] = [Promise.resolve(), Promise.resolve()]
+  let returnable = true
+  try {
+    for (let position = start, turn: 0 | 1 = 0; position <= end; turn = turn === 0 ? 1 : 0) {
+      await writes[turn]
+      const buffer = buffers[turn]
+      const count = await blob.reader.read(buffer.subarray(0, Math.min(buffer.length, end - position + 1)), position)
+      if (count === 0 && end === Number.POSITIVE_INFINITY) break
+      if (count === 0) throw new Error(`the blob ended at ${position}, before ${end + 1}`)
+      writes[turn] = written(response, buffer.subarray(0, count))
+      // Whoever awaits the next turn sees the failure; a rejection in between must not count as unhandled.
+      writes[turn].catch(() => {})
+      position += count
+      request.facts.bytes += count
+    }
+    await Promise.all(writes)
+  } catch (error) {
+    // A write may still hold a buffer that failed on another: those two are left to the garbage collector.
+    returnable = false
+    throw error
+  } finally {
+    if (returnable) for (const buffer of buffers) pool.give(buffer)
+  }
+}
+
+/** Resolves when the bytes have left for the socket, rejects when the connection is gone. */
+function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onClose = () => reject(new Error('the client left'))
+    if (response.destroyed) return onClose()
+    response.once('close', onClose)
+    response.write(bytes, (error) => {
+      response.off('close', onClose)
+      if (error) reject(error)
+      else resolve()
+    })
+  })
+}
+
+const lengthOf = ({ start, end }: ByteRange) => end - start + 1
+const contentRange = ({ start, end }: ByteRange, size: number) => `bytes ${start}-${end}/${size}`
+
+function headersOf(reply: FastifyReply): Record<string, string | number | string[]> {
+  return Object.fromEntries(Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined)) as Record<
+    string,
+    string | number | string[]
+  >
+}

@@ -1,0 +1,43 @@
+/** Does one thing again and again, never twice at once; the pause is counted from the end of each run. */
+export class Periodic {
+  readonly #everyMs: number
+  readonly #work: () => Promise<void> | void
+  readonly #onError: (error: unknown) => void
+  #timer: NodeJS.Timeout | undefined
+  #running: Promise<void> | undefined
+  #stopped = false
+
+  constructor({ everyMs, work, onError }: { everyMs: number; work: () => Promise<void> | void; onError: (error: unknown) => void }) {
+    this.#everyMs = everyMs
+    this.#work = work
+    this.#onError = onError
+  }
+
+  start(): this {
+    this.#schedule()
+    return this
+  }
+
+  /** No run begins after this; waits for the one under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+    await this.#running
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return
+    this.#timer = setTimeout(() => {
+      this.#running = this.#run().finally(() => this.#schedule())
+    }, this.#everyMs)
+    this.#timer.unref()
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#work()
+    } catch (error) {
+      this.#onError(error)
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import type { BlobReader } from '../oci/content.js'
+import type { Digest } from '../oci/digest.js'
+import { KeyedLock } from '../lib/keyed-lock.js'
+import type { StorageDriver, StoredObject } from '../storage/driver.js'
+import { blobKey } from '../storage/layout.js'
+import type { BlobRow, MetadataIndex } from './metadata-index.js'
+
+/** On whose behalf a blob is kept: fetched and forgettable, or pushed here. */
+export type BlobRole = 'cached' | 'pushed'
+
+export interface NewBlob {
+  digest: Digest
+  /** bytes */
+  size: number
+  manifest: boolean
+  /** The upstream it came from. */
+  source?: string | undefined
+}
+
+export interface StoredBlob extends StoredObject {
+  readonly row: BlobRow
+}
+
+/**
+ * Complete, verified blobs and their rows, always changed together: the row first when a blob comes, the file first
+ * when it goes, so that a crash leaves at worst a row without a file, which the next look at it removes.
+ */
+export class BlobStore {
+  readonly #driver: StorageDriver
+  readonly #index: MetadataIndex
+  readonly #changing = new KeyedLock<Digest>()
+  readonly #open = new Map<Digest, number>()
+
+  constructor({ driver, index }: { driver: StorageDriver; index: MetadataIndex }) {
+    this.#driver = driver
+    this.#index = index
+  }
+
+  /** The row of a blob kept in `role`; it says what should be here, `open` finds out. */
+  find(digest: Digest, role: BlobRole): BlobRow | undefined {
+    const row = this.#index.find(digest)
+    return row?.[role] ? row : undefined
+  }
+
+  /**
+   * Opens a blob kept in `role`. While it is open it is not evicted. A file that is gone, or has another size than
+   * was written, is dropped here and reads as absent.
+   */
+  async open(digest: Digest, role: BlobRole): Promise<StoredBlob | undefined> {
+    const row = this.find(digest, role)
+    if (!row) return undefined
+    this.#hold(digest)
+    const object = await this.#driver.open(blobKey(digest)).catch((error: unknown) => {
+      this.#letGo(digest)
+      throw error
+    })
+    if (object?.size === row.size) return new HeldBlob(object, row, () => this.#letGo(digest))
+    await object?.close()
+    this.#letGo(digest)
+    if (role === 'cached') await this.remove(digest, 'cached')
+    return undefined
+  }
+
+  /** Publishes a finished file whose digest has matched. The file is gone afterwards. */
+  async adopt(file: string, blob: NewBlob, role: BlobRole): Promise<void> {
+    await this.#changing.run(blob.digest, async () => {
+      this.#add(blob, role)
+      await this.#driver.adopt(file, blobKey(blob.digest))
+    })
+  }
+
+  /** Publishes small content, a manifest for example, whose digest has matched. */
+  async put(bytes: Uint8Array, blob: Omit<NewBlob, 'size'>, role: BlobRole): Promise<void> {
+    await this.#changing.run(blob.digest, async () => {
+      this.#add({ ...blob, size: bytes.length }, role)
+      await this.#driver.put(blobKey(blob.digest), bytes)
+    })
+  }
+
+  /** Keeps a blob that is already here for a push as well. @returns false when it is not here */
+  async keep(digest: Digest): Promise<boolean> {
+    return this.#changing.run(digest, async () => {
+      const stored = await this.#driver.stat(blobKey(digest))
+      const row = this.#index.find(digest)
+      if (!stored || !row || stored.size !== row.size) return false
+      this.#index.addPushed({ digest, size: row.size, manifest: false })
+      return true
+    })
+  }
+
+  /**
+   * Gives up one role; the file goes when no role is left.
+   *
+   * @returns false when it is being read and was left alone
+   */
+  async evict(digest: Digest): Promise<boolean> {
+    if (this.#open.has(digest)) return false
+    await this.remove(digest, 'cached')
+    return true
+  }
+
+  /** Gives up one role, whoever reads it: readers that are open finish, the file goes when no role is left. */
+  async remove(digest: Digest, role: BlobRole): Promise<void> {
+    await this.#changing.run(digest, async () => {
+      const row = this.#index.find(digest)
+      const needed = row && (role === 'cached' ? row.pushed : row.cached)
+      if (!needed) await this.#driver.delete(blobKey(digest))
+      this.#index.drop(digest, role)
+    })
+  }
+
+  #add({ digest, size, manifest, source }: NewBlob, role: BlobRole): void {
+    if (role === 'cached') this.#index.addCached({ digest, size, manifest, source })
+    else this.#index.addPushed({ digest, size, manifest })
+  }
+
+  #hold(digest: Digest): void {
+    this.#open.set(digest, (this.#open.get(digest) ?? 0) + 1)
+  }
+
+  #letGo(digest: Digest): void {
+    const left = (this.#open.get(digest) ?? 0) - 1
+    if (left > 0) this.#open.set(digest, left)
+    else this.#open.delete(digest)
+  }
+}
+
+class HeldBlob implements StoredBlob, BlobReader {
+  readonly size: number
+
+  constructor(
+    private readonly object: StoredObject,
+    readonly row: BlobRow,
+    private readonly letGo: () => void,
+  ) {
+    this.size = object.size
+  }
+
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return this.object.read(buffer, position)
+  }
+
+  async close(): Promise<void> {
+    this.letGo()
+    await this.object.close()
+  }
+}

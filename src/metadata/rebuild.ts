@@ -1,0 +1,101 @@
+import { type Digest, matches } from '../oci/digest.js'
+import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
+import type { StorageDriver } from '../storage/driver.js'
+import { blobKey, blobsPrefix, digestFromParts, repositoriesPrefix } from '../storage/layout.js'
+import type { MetadataIndex } from './metadata-index.js'
+
+export interface RebuildReport {
+  blobs: number
+  manifests: number
+  /** Blobs that were on disk and not in the index. */
+  added: number
+}
+
+/**
+ * Brings the index in line with the storage: every blob that is on disk gets a row, pushed where a local repository
+ * links to it, cached otherwise. Rows that are there stay as they are.
+ *
+ * @param isLocal whether a repository's name is one that is pushed to
+ */
+export async function rebuild(deps: {
+  driver: StorageDriver
+  index: MetadataIndex
+  isLocal: (repository: string) => boolean
+}): Promise<RebuildReport> {
+  const { driver, index } = deps
+  const { manifests, pushed } = await linkedDigests(deps)
+  const report: RebuildReport = { blobs: 0, manifests: 0, added: 0 }
+  for await (const digest of storedDigests(driver)) {
+    const manifest = manifests.has(digest)
+    report[manifest ? 'manifests' : 'blobs']++
+    const row = index.find(digest)
+    if (row && row.pushed === pushed.has(digest)) continue
+    const facts = await driver.stat(blobKey(digest))
+    if (!facts) continue
+    const blob = { digest, size: facts.size, manifest }
+    if (pushed.has(digest)) index.addPushed(blob)
+    else if (!row) index.addCached(blob)
+    if (!row) report.added++
+    if (manifest && !row) await learnChildren(digest, manifests.get(digest) ?? '', deps)
+  }
+  return report
+}
+
+async function learnChildren(digest: Digest, mediaType: string, { driver, index }: { driver: StorageDriver; index: MetadataIndex }) {
+  const bytes = await driver.get(blobKey(digest))
+  if (!bytes || bytes.length > MANIFEST_LIMIT || !matches(digest, bytes)) return
+  index.setChildren(digest, childrenOf(parseManifest(bytes, mediaType)))
+}
+
+async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
+  for (const algorithm of await driver.list(blobsPrefix)) {
+    for (const fold of await driver.list(blobsPrefix + '/' + algorithm.slice(0, -1))) {
+      const folder = `${blobsPrefix}/${algorithm}${fold.slice(0, -1)}`
+      for (const hex of await driver.list(folder)) {
+        const digest = digestFromParts(algorithm.slice(0, -1), hex)
+        if (digest) yield digest
+      }
+    }
+  }
+}
+
+/** What the link files say: which digests are manifests, and which are kept because they were pushed. */
+async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLocal: (repository: string) => boolean }) {
+  const manifests = new Map<Digest, string>()
+  const pushed = new Set<Digest>()
+  for await (const repository of repositoriesBelow(driver, '')) {
+    const local = isLocal(repository)
+    for (const kind of ['_manifests', '_blobs'] as const) {
+      for await (const { digest, key } of linksIn(driver, `${repositoriesPrefix}/${repository}/${kind}`)) {
+        if (local) pushed.add(digest)
+        if (kind === '_manifests') manifests.set(digest, await mediaTypeIn(driver, key))
+      }
+    }
+  }
+  return { manifests, pushed }
+}
+
+async function mediaTypeIn(driver: StorageDriver, key: string): Promise<string> {
+  const text = (await driver.get(key))?.toString() ?? ''
+  return /"mediaType":"([^"]*)"/.exec(text)?.[1] ?? ''
+}
+
+async function* linksIn(driver: StorageDriver, prefix: string): AsyncGenerator<{ digest: Digest; key: string }> {
+  for (const algorithm of await driver.list(prefix)) {
+    for (const hex of await driver.list(`${prefix}/${algorithm.slice(0, -1)}`)) {
+      const digest = digestFromParts(algorithm.slice(0, -1), hex)
+      if (digest) yield { digest, key: `${prefix}/${algorithm}${hex}` }
+    }
+  }
+}
+
+/** Every folder that holds link files, at any depth. */
+async function* repositoriesBelow(driver: StorageDriver, parent: string): AsyncGenerator<string> {
+  const entries = await driver.list(parent === '' ? repositoriesPrefix : `${repositoriesPrefix}/${parent}`)
+  if (parent !== '' && entries.some((entry) => entry.startsWith('_'))) yield parent
+  for (const entry of entries) {
+    if (!entry.startsWith('_') && entry.endsWith('/')) {
+      yield* repositoriesBelow(driver, parent === '' ? entry.slice(0, -1) : `${parent}/${entry.slice(0, -1)}`)
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import type { CachedManifest, ManifestCache } from '../cache/manifest-cache.js'
+import { SingleFlight } from '../lib/single-flight.js'
+import type { Digest } from '../oci/digest.js'
+import type { Repository } from '../oci/reference.js'
+import type { FetchedManifest } from '../upstream/registry-client.js'
+import type { UpstreamGroup } from '../upstream/upstream-group.js'
+import { isAuthoritativeAbsence } from './translate.js'
+import type { NegativeCache } from './negative-cache.js'
+
+export interface ManifestFetcherDeps {
+  group: UpstreamGroup
+  manifests: ManifestCache
+  negative: NegativeCache
+  /** Within it an upstream must have answered, in milliseconds. */
+  budgetMs: number
+}
+
+export interface Fetched {
+  manifest: CachedManifest
+  outcome: 'hit' | 'join' | 'miss'
+}
+
+/** Manifests of one registry by digest: from the cache, or fetched once for all who ask. */
+export class ManifestFetcher {
+  readonly #deps: ManifestFetcherDeps
+  readonly #fetching = new SingleFlight<CachedManifest>()
+  readonly #running = new Set<string>()
+
+  constructor(deps: ManifestFetcherDeps) {
+    this.#deps = deps
+  }
+
+  async get(repository: Repository, digest: Digest): Promise<Fetched> {
+    const name = this.nameOf(repository)
+    const cached = await this.#deps.manifests.get(name, digest)
+    if (cached) return { manifest: cached, outcome: 'hit' }
+    const key = `${name}@${digest}`
+    const outcome = this.#running.has(key) ? 'join' : 'miss'
+    this.#running.add(key)
+    try {
+      return { manifest: await this.#fetching.run(key, () => this.#fetch(repository, digest, key)), outcome }
+    } finally {
+      this.#running.delete(key)
+    }
+  }
+
+  /** Keeps a manifest that came with a tag. */
+  keep(repository: Repository, { digest, mediaType, bytes, upstream }: FetchedManifest): CachedManifest {
+    const manifest = { digest, mediaType, bytes, source: upstream }
+    this.#deps.manifests.put(this.nameOf(repository), manifest)
+    return manifest
+  }
+
+  /** The repository's name on disk and in the statistics. */
+  nameOf(repository: Repository): string {
+    return `${this.#deps.group.registry}/${repository}`
+  }
+
+  async #fetch(repository: Repository, digest: Digest, key: string): Promise<CachedManifest> {
+    const { group, negative, budgetMs } = this.#deps
+    negative.check(key)
+    try {
+      const signal = AbortSignal.timeout(budgetMs)
+      const fetched = await group.getManifest(repository, { kind: 'digest', digest }, { among: 'all', signal })
+      return this.keep(repository, fetched)
+    } catch (error) {
+      if (isAuthoritativeAbsence(error)) negative.remember(key, error)
+      throw error
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import type { BlobCache } from '../cache/blob-cache.js'
+import { abortable } from '../lib/abortable.js'
+import type { BlobFacts, OpenBlob, ServedManifest } from '../oci/content.js'
+import type { Digest } from '../oci/digest.js'
+import type { Reference, Repository } from '../oci/reference.js'
+import { printReference } from '../oci/reference.js'
+import type { ContentSource, PageRequest, ReferrersAnswer, TagPage } from '../routing/content-source.js'
+import type { UpstreamGroup } from '../upstream/upstream-group.js'
+import type { ManifestFetcher } from './manifest-fetcher.js'
+import type { NegativeCache } from './negative-cache.js'
+import type { TagListing } from './tag-listing.js'
+import type { TagResolver } from './tag-resolver.js'
+import { isAuthoritativeAbsence, type Missing, toOciError } from './translate.js'
+
+export interface PullThroughDeps {
+  repository: Repository
+  group: UpstreamGroup
+  blobs: BlobCache
+  fetcher: ManifestFetcher
+  resolver: TagResolver
+  listing: TagListing
+  negative: NegativeCache
+  /** Within it a client has a head or an error, in milliseconds; what was begun for it goes on. */
+  budgetMs: number
+}
+
+/** One repository of an upstream registry, read through the cache. The one place where upstreams' failures become the client's. */
+export class PullThrough implements ContentSource {
+  readonly #deps: PullThroughDeps
+
+  constructor(deps: PullThroughDeps) {
+    this.#deps = deps
+  }
+
+  openBlob(digest: Digest): Promise<OpenBlob> {
+    const { blobs, group, repository, budgetMs } = this.#deps
+    return this.#translated('BLOB_UNKNOWN', { digest }, () =>
+      this.#remembering(digest, async () => {
+        const opening = blobs.open(digest, () => group.openTransfer(repository, digest))
+        try {
+          return await abortable(opening, AbortSignal.timeout(budgetMs))
+        } catch (error) {
+          // Too late for this client: what opens after all must not stay open.
+          opening.then(({ reader }) => reader.close()).catch(() => {})
+          throw error
+        }
+      }),
+    )
+  }
+
+  statBlob(digest: Digest): Promise<BlobFacts> {
+    const { blobs, group, repository, budgetMs } = this.#deps
+    return this.#translated('BLOB_UNKNOWN', { digest }, async () => {
+      const known = await blobs.stat(digest)
+      if (known) return known
+      return this.#remembering(digest, async () => {
+        const { size, upstream } = await group.statBlob(repository, digest, AbortSignal.timeout(budgetMs))
+        return { digest, size, outcome: 'miss' as const, source: upstream }
+      })
+    })
+  }
+
+  getManifest(reference: Reference): Promise<ServedManifest> {
+    const { fetcher, resolver, repository } = this.#deps
+    return this.#translated('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
+      const { manifest, ...answer } =
+        reference.kind === 'digest' ? await fetcher.get(repository, reference.digest) : await resolver.resolve(repository, reference.tag)
+      return { ...manifest, ...answer }
+    })
+  }
+
+  listTags(page: PageRequest): Promise<TagPage> {
+    const { listing, repository } = this.#deps
+    return this.#translated('NAME_UNKNOWN', { repository }, () => listing.page(repository, page))
+  }
+
+  listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer> {
+    const { group, repository, budgetMs } = this.#deps
+    const signal = AbortSignal.timeout(budgetMs)
+    // A 404 is passed on: clients then look for the fallback tag (distribution specification, Referrers Tag Schema).
+    return this.#translated('MANIFEST_UNKNOWN', { digest: subject }, () => group.listReferrers(repository, subject, artifactType, signal))
+  }
+
+  /** Does not ask again for a while what an origin said does not exist. */
+  async #remembering<Value>(digest: Digest, work: () => Promise<Value>): Promise<Value> {
+    const { negative, repository } = this.#deps
+    const key = `${repository}/blobs/${digest}`
+    negative.check(key)
+    try {
+      return await work()
+    } catch (error) {
+      if (isAuthoritativeAbsence(error)) negative.remember(key, error)
+      throw error
+    }
+  }
+
+  async #translated<Value>(missing: Missing, detail: Record<string, unknown>, work: () => Promise<Value>): Promise<Value> {
+    try {
+      return await work()
+    } catch (error) {
+      throw toOciError(error, missing, detail)
+    }
+  }
+}

@@ -1,0 +1,26 @@
+import { OciError } from '../oci/errors.js'
+
+/** SQLite's result code for a disk without room. */
+const SQLITE_FULL = 13
+
+/**
+ * Runs work that writes, and tells the client when it failed for lack of room.
+ *
+ * @throws {OciError} UNAVAILABLE with status 507 (RFC 4918, 11.5); anything else as it was
+ */
+export async function writing<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isFull(error)) throw error
+    throw new OciError('UNAVAILABLE', "the registry's disk is full: nothing more can be pushed until there is room", {
+      status: 507,
+      cause: error,
+    })
+  }
+}
+
+function isFull(error: unknown): boolean {
+  const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
+  return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL
+}

@@ -1,0 +1,142 @@
+import type { EventBus } from '../events.js'
+import { KeyedLock } from '../lib/keyed-lock.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import type { MetadataIndex } from '../metadata/metadata-index.js'
+import { type Digest, digestOf, matches } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
+import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oci/manifest.js'
+import { bareType, isManifestType, MEDIA_TYPES } from '../oci/media-types.js'
+import type { Reference, Repository, Tag } from '../oci/reference.js'
+import { writing } from './full-disk.js'
+import type { LocalContent } from './local-content.js'
+import { checkChildren } from './missing-children.js'
+import type { RepositoryLinks } from './repository-links.js'
+import type { Totals } from './totals.js'
+
+export interface ManifestsDeps {
+  store: BlobStore
+  index: MetadataIndex
+  content: LocalContent
+  totals: Totals
+  events: EventBus
+  links: (repository: Repository) => RepositoryLinks
+}
+
+export interface PushedManifest {
+  digest: Digest
+  /** What it refers to, to be told as `OCI-Subject`. */
+  subject: Digest | undefined
+}
+
+/**
+ * Taking and deleting manifests, one change of a repository at a time. What is acknowledged is on stable storage, and
+ * is written in an order in which a crash leaves garbage at worst: bytes, links, tag.
+ */
+export class Manifests {
+  readonly #deps: ManifestsDeps
+  readonly #changing = new KeyedLock<Repository>()
+
+  constructor(deps: ManifestsDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * end-7.
+   *
+   * @throws {OciError} MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, UNAVAILABLE (507) when the disk is full
+   */
+  put(repository: Repository, reference: Reference, bytes: Uint8Array, contentType: string | undefined): Promise<PushedManifest> {
+    const manifest = parsePushed(bytes, contentType)
+    const digest = digestFor(reference, bytes)
+    return this.#changing.run(repository, () =>
+      writing(async () => {
+        const links = this.#deps.links(repository)
+        await checkChildren(manifest, links)
+        await this.#keep(digest, bytes, manifest)
+        await link(links, digest, bytes.length, manifest)
+        if (reference.kind === 'tag') await links.setTag(reference.tag, { digest, mediaType: manifest.mediaType })
+        await this.#deps.totals.recount(repository)
+        this.#deps.events.emit('manifest.pushed', { repository, reference, digest })
+        return { digest, subject: manifest.subject?.digest }
+      }),
+    )
+  }
+
+  /**
+   * end-9: a tag alone, or a manifest with every tag that names it and its entry among its subject's referrers.
+   *
+   * @throws {OciError} MANIFEST_UNKNOWN
+   */
+  delete(repository: Repository, reference: Reference): Promise<void> {
+    return this.#changing.run(repository, async () => {
+      const links = this.#deps.links(repository)
+      if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
+      else await this.#deleteManifest(links, reference.digest)
+      await this.#deps.totals.recount(repository)
+    })
+  }
+
+  async #keep(digest: Digest, bytes: Uint8Array, manifest: Manifest): Promise<void> {
+    const { store, index, content } = this.#deps
+    await store.put(bytes, { digest, manifest: true }, 'pushed')
+    index.setChildren(digest, childrenOf(manifest))
+    content.remember(digest, bytes)
+  }
+
+  async #deleteTag(links: RepositoryLinks, tag: Tag): Promise<void> {
+    if (!(await links.tag(tag))) throw unknown(links.repository, { tag })
+    await links.removeTag(tag)
+    this.#deps.events.emit('tag.deleted', { repository: links.repository, tag })
+  }
+
+  async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
+    const { content, events } = this.#deps
+    const known = await links.manifest(digest)
+    if (!known) throw unknown(links.repository, { digest })
+    for (const tag of await links.tags()) {
+      if ((await links.tag(tag))?.digest === digest) await this.#deleteTag(links, tag)
+    }
+    const bytes = await content.manifestBytes(digest)
+    const subject = bytes && parseManifest(bytes, known.mediaType).subject
+    if (subject) await links.removeReferrer(subject.digest, digest)
+    await links.removeManifest(digest)
+    events.emit('manifest.deleted', { repository: links.repository, digest })
+  }
+}
+
+/** The links that make a manifest part of its repository, its place among the referrers first. */
+async function link(links: RepositoryLinks, digest: Digest, size: number, manifest: Manifest): Promise<void> {
+  const { mediaType, subject } = manifest
+  if (subject) await links.addReferrer(subject.digest, describe(digest, size, manifest))
+  await links.addManifest(digest, { mediaType, size })
+}
+
+/** What the referrers API says of a manifest (distribution specification, Listing Referrers). */
+function describe(digest: Digest, size: number, { mediaType, artifactType, annotations }: Manifest): Descriptor {
+  return { mediaType, digest, size, ...(artifactType && { artifactType }), ...(annotations && { annotations }) }
+}
+
+/** @throws {OciError} DIGEST_INVALID when it is put under a digest that is not its own */
+function digestFor(reference: Reference, bytes: Uint8Array): Digest {
+  if (reference.kind === 'tag') return digestOf(bytes)
+  if (matches(reference.digest, bytes)) return reference.digest
+  throw new OciError('DIGEST_INVALID', 'the manifest does not match the digest that it is pushed under', {
+    detail: { digest: reference.digest },
+  })
+}
+
+/** @throws {OciError} MANIFEST_INVALID when it is none, or is called something else than it calls itself */
+function parsePushed(bytes: Uint8Array, contentType: string | undefined): Manifest {
+  const type = bareType(contentType)
+  const said = type === '' || type === 'application/json' ? '' : type
+  const manifest = parseManifest(bytes, said)
+  const { mediaType } = manifest
+  if ((type !== '' && said === '' && mediaType !== type && !isDerived(bytes)) || (said !== '' && mediaType !== said)) {
+    throw new OciError('MANIFEST_INVALID', `the Content-Type is ${type}, the manifest calls itself ${mediaType}`)
+  }
+  if (!isManifestType(mediaType)) throw new OciError('MANIFEST_INVALID', `${mediaType} is no type of a manifest`)
+  if (mediaType === MEDIA_TYPES.dockerSchema1 || mediaType === MEDIA_TYPES.dockerSchema1Signed) {
+    throw new OciError('MANIFEST_INVALID', 'schema 1 manifests are not taken: push schema 2 or OCI')
+  }
+  return manifest
+}

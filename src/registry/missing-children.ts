@@ -1,0 +1,55 @@
+import pLimit from 'p-limit'
+import type { Digest } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
+import type { Descriptor, Manifest } from '../oci/manifest.js'
+import type { RepositoryLinks } from './repository-links.js'
+
+/** Files looked for at a time, so that one large index leaves room for everybody else. */
+const LOOKUPS_AT_ONCE = 8
+/** A client that has pushed nothing yet needs no longer list to see that. */
+const LISTED_LIMIT = 100
+
+/** A manifest names content that its repository does not hold: one entry of `errors` for each digest. */
+class MissingChildrenError extends OciError {
+  readonly #missing: Digest[]
+
+  constructor(missing: Digest[]) {
+    super('MANIFEST_BLOB_UNKNOWN', 'the manifest names content that is not in this repository', {
+      detail: { digests: missing.slice(0, LISTED_LIMIT) },
+    })
+    this.#missing = missing
+  }
+
+  override toJSON() {
+    const { code, message } = this
+    return { errors: this.#missing.slice(0, LISTED_LIMIT).map((digest) => ({ code, message, detail: { digest } })) }
+  }
+}
+
+/**
+ * Checks that a repository holds all that a manifest needs. Foreign layers, whose bytes are elsewhere (`urls`), may be
+ * absent, and so may the subject (distribution specification, Pushing Manifests with Subject).
+ *
+ * @throws {OciError} MANIFEST_BLOB_UNKNOWN with each digest
+ */
+export async function checkChildren(manifest: Manifest, links: RepositoryLinks): Promise<void> {
+  const limit = pLimit(LOOKUPS_AT_ONCE)
+  const needed = new Map<Digest, () => Promise<boolean>>()
+  for (const { digest } of manifest.blobs.filter(isHere)) needed.set(digest, () => hasBlob(digest, links))
+  // Build caches are indexes that list layers: what an index names is a manifest or a blob.
+  for (const { digest } of manifest.manifests.filter(isHere)) {
+    needed.set(digest, async () => (await links.manifest(digest)) !== undefined || (await hasBlob(digest, links)))
+  }
+  const digests = [...needed.keys()]
+  const found = await limit.map(digests, (digest) => needed.get(digest)!())
+  const missing = digests.filter((_digest, at) => !found[at])
+  if (missing.length > 0) throw new MissingChildrenError(missing)
+}
+
+async function hasBlob(digest: Digest, links: RepositoryLinks): Promise<boolean> {
+  return (await links.blobSize(digest)) !== undefined
+}
+
+function isHere({ urls }: Descriptor): boolean {
+  return !Array.isArray(urls) || urls.length === 0
+}

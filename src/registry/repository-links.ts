@@ -1,0 +1,93 @@
+import type { Digest } from '../oci/digest.js'
+import type { Descriptor } from '../oci/manifest.js'
+import { isTag, type Repository, type Tag } from '../oci/reference.js'
+import type { StorageDriver } from '../storage/driver.js'
+import {
+  blobKey,
+  blobLinkKey,
+  manifestLinkKey,
+  referrerKey,
+  referrersPrefix,
+  repositoryPrefix,
+  tagLinkKey,
+  tagLinksPrefix,
+} from '../storage/layout.js'
+import { type ManifestLink, parseManifestLink, parseReferrerLink, parseTagLink, type TagLink } from '../storage/links.js'
+
+/** The link files of one repository: what belongs to it. They are the truth; the index only speeds things up. */
+export class RepositoryLinks {
+  readonly repository: Repository
+  readonly #driver: StorageDriver
+
+  constructor({ repository, driver }: { repository: Repository; driver: StorageDriver }) {
+    this.repository = repository
+    this.#driver = driver
+  }
+
+  /** Whether anything was ever pushed here and is not deleted. */
+  async exists(): Promise<boolean> {
+    const folders = await this.#driver.list(repositoryPrefix(this.repository))
+    return folders.some((folder) => folder.startsWith('_'))
+  }
+
+  /** Size in bytes of a blob that belongs here and whose bytes are there. */
+  async blobSize(digest: Digest): Promise<number | undefined> {
+    const linked = await this.#driver.stat(blobLinkKey(this.repository, digest))
+    return linked && (await this.#driver.stat(blobKey(digest)))?.size
+  }
+
+  addBlob(digest: Digest): Promise<void> {
+    return this.#driver.put(blobLinkKey(this.repository, digest), '')
+  }
+
+  async manifest(digest: Digest): Promise<ManifestLink | undefined> {
+    const bytes = await this.#driver.get(manifestLinkKey(this.repository, digest))
+    return bytes && parseManifestLink(bytes)
+  }
+
+  addManifest(digest: Digest, link: ManifestLink): Promise<void> {
+    return this.#driver.put(manifestLinkKey(this.repository, digest), JSON.stringify(link))
+  }
+
+  removeManifest(digest: Digest): Promise<void> {
+    return this.#driver.delete(manifestLinkKey(this.repository, digest))
+  }
+
+  async tag(tag: Tag): Promise<TagLink | undefined> {
+    const bytes = await this.#driver.get(tagLinkKey(this.repository, tag))
+    return bytes && parseTagLink(bytes)
+  }
+
+  setTag(tag: Tag, link: TagLink): Promise<void> {
+    return this.#driver.put(tagLinkKey(this.repository, tag), JSON.stringify(link))
+  }
+
+  removeTag(tag: Tag): Promise<void> {
+    return this.#driver.delete(tagLinkKey(this.repository, tag))
+  }
+
+  /** In no particular order. */
+  async tags(): Promise<Tag[]> {
+    return (await this.#driver.list(tagLinksPrefix(this.repository))).filter(isTag)
+  }
+
+  /** Descriptors of the manifests that have `subject`, in the order of their digests. */
+  async referrers(subject: Digest): Promise<Descriptor[]> {
+    const prefix = referrersPrefix(this.repository, subject)
+    const descriptors: Descriptor[] = []
+    for (const name of await this.#driver.list(prefix)) {
+      const bytes = await this.#driver.get(`${prefix}/${name}`)
+      const descriptor = bytes && parseReferrerLink(bytes)
+      if (descriptor) descriptors.push(descriptor)
+    }
+    return descriptors
+  }
+
+  addReferrer(subject: Digest, referrer: Descriptor): Promise<void> {
+    return this.#driver.put(referrerKey(this.repository, subject, referrer.digest), JSON.stringify(referrer))
+  }
+
+  removeReferrer(subject: Digest, referrer: Digest): Promise<void> {
+    return this.#driver.delete(referrerKey(this.repository, subject, referrer))
+  }
+}

@@ -1,0 +1,59 @@
+import type { BlobFacts, OpenBlob, ServedManifest } from '../oci/content.js'
+import type { Digest } from '../oci/digest.js'
+import type { Descriptor } from '../oci/manifest.js'
+import type { Reference, Repository } from '../oci/reference.js'
+
+/** A part of a repository's tags, in lexical order. */
+export interface TagPage {
+  tags: string[]
+  /** Whether tags follow the last one. */
+  more: boolean
+}
+
+export interface PageRequest {
+  /** At most this many; undefined: as many as there are. */
+  n?: number | undefined
+  /** Only what follows this one, itself excluded. */
+  last?: string | undefined
+}
+
+export interface ReferrersAnswer {
+  descriptors: Descriptor[]
+  /** Whether `artifactType` was applied (`OCI-Filters-Applied`). */
+  filtered: boolean
+}
+
+/**
+ * One repository that can be read: pushed here, or read through to upstreams.
+ * Every method throws `OciError`: BLOB_UNKNOWN, MANIFEST_UNKNOWN or NAME_UNKNOWN where nobody has it,
+ * UNAVAILABLE or TOOMANYREQUESTS where it could not be found out.
+ */
+export interface ContentSource {
+  /** The caller closes what it gets. */
+  openBlob(digest: Digest): Promise<OpenBlob>
+  /** Never fetches the content. */
+  statBlob(digest: Digest): Promise<BlobFacts>
+  getManifest(reference: Reference): Promise<ServedManifest>
+  listTags(page: PageRequest): Promise<TagPage>
+  listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer>
+}
+
+/** Where a request's repository lives. */
+export type Route =
+  | { kind: 'local'; repository: Repository; source: ContentSource }
+  | {
+      kind: 'proxy'
+      /** e.g. `docker.io` */
+      registry: string
+      /** As the upstream knows it, e.g. `library/nginx`. */
+      repository: Repository
+      source: ContentSource
+      /** Whether the query's `ns` chose the registry, to be answered with `OCI-Namespace`. */
+      namespaced: boolean
+    }
+
+/** Repository name and `ns` parameter to the source that answers for it. */
+export interface Resolver {
+  /** @throws {OciError} NAME_UNKNOWN for a registry that is not configured; nothing is asked outside */
+  resolve(repository: Repository, ns: string | undefined): Route
+}

@@ -1,0 +1,152 @@
+import {
+  add,
+  newRegistry,
+  newUpstream,
+  type RegistryCounts,
+  type RepositoryCounts,
+  type Tally,
+  upstreamKey,
+} from './tally.js'
+
+/** One upstream as it is now; the three counts are since the start of the process. */
+export interface UpstreamStatus {
+  registry: string
+  name: string
+  role: 'origin' | 'mirror'
+  state: 'up' | 'open' | 'limited' | 'quarantined'
+  requests: number
+  errors: number
+  bytes: number
+  /** moving averages; 0 before the first */
+  ttfbMs: number
+  bytesPerSecond: number
+  /** Absent when the upstream never told. */
+  rateLimit?: { limit: number; remaining: number; windowSeconds: number | undefined } | undefined
+}
+
+/** What is here now, whatever span is asked for. */
+export interface Present {
+  cache: { blobs: number; manifests: number; sizeBytes: number; maxSizeBytes: number }
+  local: { repositories: number; tags: number; sizeBytes: number }
+  upstreams: readonly UpstreamStatus[]
+}
+
+export interface RequestCounts {
+  /** The sum of the others. */
+  total: number
+  hit: number
+  join: number
+  miss: number
+  stale: number
+  error: number
+}
+
+export interface ByteCounts {
+  /** Sent to clients, of the bodies of the requests that are counted. */
+  served: number
+  /** Of these, those of hits, joins and stale answers. */
+  fromCache: number
+  /** Received from upstreams. */
+  fromUpstream: number
+  /** What clients got beyond what upstreams sent; never negative. */
+  saved: number
+}
+
+/** The answer to `/stats`, in the order in which it is printed. */
+export interface StatsDocument {
+  since: string
+  uptimeSeconds: number
+  requests: RequestCounts
+  hitRatio: number
+  byteHitRatio: number
+  bytes: ByteCounts
+  cache: Present['cache'] & { evictions: number; evictedBytes: number; fills: number }
+  local: Present['local']
+  upstreams: UpstreamStatus[]
+  registries: Record<string, { requests: RequestCounts; bytes: ByteCounts }>
+  topRepositories: { name: string; requests: number; bytesServed: number; hitRatio: number }[]
+}
+
+const TOP = 20
+
+/** @param since where `tally` begins, ms since the epoch */
+export function documentOf(
+  { since, tally }: { since: number; tally: Readonly<Tally> },
+  { cache, local, upstreams }: Present,
+  uptimeMs: number,
+): StatsDocument {
+  const all = newRegistry()
+  for (const counts of tally.registries.values()) add(all, counts)
+  const requests = requestsOf(all)
+  const bytes = bytesOf(all)
+  const { blobs, manifests, sizeBytes, maxSizeBytes } = cache
+  const { evictions, evictedBytes, fills } = tally.cache
+  return {
+    since: new Date(since).toISOString().replace(/\.\d+Z$/, 'Z'),
+    uptimeSeconds: Math.floor(uptimeMs / 1000),
+    requests,
+    hitRatio: ratio(all.hit + all.join + all.stale, requests.total - all.error),
+    byteHitRatio: ratio(bytes.fromCache, bytes.served),
+    bytes,
+    cache: { blobs, manifests, sizeBytes, maxSizeBytes, evictions, evictedBytes, fills },
+    local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes },
+    upstreams: upstreams.map((upstream) => withCounts(upstream, tally)),
+    registries: registriesOf(tally, upstreams),
+    topRepositories: topOf(tally.repositories),
+  }
+}
+
+function requestsOf({ hit, join, miss, stale, error }: RegistryCounts): RequestCounts {
+  return { total: hit + join + miss + stale + error, hit, join, miss, stale, error }
+}
+
+function bytesOf({ served, fromCache, fromUpstream }: RegistryCounts): ByteCounts {
+  return { served, fromCache, fromUpstream, saved: Math.max(0, served - fromUpstream) }
+}
+
+function withCounts(upstream: UpstreamStatus, { upstreams }: Readonly<Tally>): UpstreamStatus {
+  const { registry, name, role, state, ttfbMs, bytesPerSecond, rateLimit } = upstream
+  const { requests, errors, bytes } = upstreams.get(upstreamKey(upstream)) ?? newUpstream()
+  return {
+    registry,
+    name,
+    role,
+    state,
+    requests,
+    errors,
+    bytes,
+    ttfbMs,
+    bytesPerSecond,
+    ...(rateLimit && { rateLimit }),
+  }
+}
+
+/** Every registry that is configured or was counted: configured ones first, in their order. */
+function registriesOf(
+  { registries }: Readonly<Tally>,
+  upstreams: readonly UpstreamStatus[],
+): StatsDocument['registries'] {
+  const names = new Set([...upstreams.map(({ registry }) => registry), ...registries.keys()])
+  return Object.fromEntries(
+    [...names].map((name) => {
+      const counts = registries.get(name) ?? newRegistry()
+      return [name, { requests: requestsOf(counts), bytes: bytesOf(counts) }]
+    }),
+  )
+}
+
+function topOf(repositories: ReadonlyMap<string, RepositoryCounts>): StatsDocument['topRepositories'] {
+  return [...repositories]
+    .sort(([, one], [, other]) => other.bytesServed - one.bytesServed || other.requests - one.requests)
+    .slice(0, TOP)
+    .map(([name, { requests, errors, fromCache, bytesServed }]) => ({
+      name,
+      requests,
+      bytesServed,
+      hitRatio: ratio(fromCache, requests - errors),
+    }))
+}
+
+function ratio(part: number, whole: number): number {
+  return whole > 0 ? part / whole : 0
+}

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto'
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { StorageDriver, StoredObject } from './driver.js'
+
+const isMissing = (error: unknown) =>
+  ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '')
+
+/** Objects as files below one folder. Writes go to a temporary name, are synced and moved into place. */
+export class FsDriver implements StorageDriver {
+  readonly name = 'fs'
+  readonly #root: string
+  readonly #staging: string
+
+  /** @param stagingDir on the same file system as `root`; small objects are written there first */
+  constructor({ root, stagingDir }: { root: string; stagingDir: string }) {
+    this.#root = root
+    this.#staging = stagingDir
+  }
+
+  async stat(key: string) {
+    try {
+      const facts = await stat(this.#path(key))
+      return facts.isFile() ? { size: facts.size, modifiedAt: facts.mtimeMs } : undefined
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw error
+    }
+  }
+
+  async open(key: string): Promise<StoredObject | undefined> {
+    let handle: FileHandle
+    try {
+      handle = await open(this.#path(key))
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw error
+    }
+    try {
+      const facts = await handle.stat()
+      if (facts.isFile()) return new OpenFile(handle, facts.size)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    await handle.close()
+    return undefined
+  }
+
+  async get(key: string): Promise<Buffer | undefined> {
+    try {
+      return await readFile(this.#path(key))
+    } catch (error) {
+      if (isMissing(error)) return undefined
+      throw error
+    }
+  }
+
+  async put(key: string, bytes: Uint8Array | string): Promise<void> {
+    const file = join(this.#staging, `${randomUUID()}.tmp`)
+    try {
+      const handle = await open(file, 'wx')
+      try {
+        await handle.writeFile(bytes)
+      } finally {
+        await handle.close()
+      }
+      await this.adopt(file, key)
+    } catch (error) {
+      await rm(file, { force: true })
+      throw error
+    }
+  }
+
+  async adopt(file: string, key: string): Promise<void> {
+    const path = this.#path(key)
+    await synced(file)
+    await mkdir(dirname(path), { recursive: true })
+    await rename(file, path)
+    await synced(dirname(path))
+  }
+
+  async delete(key: string): Promise<void> {
+    const path = this.#path(key)
+    await rm(path, { force: true, recursive: false })
+    await this.#dropEmptyParents(dirname(path))
+  }
+
+  async list(prefix: string): Promise<string[]> {
+    try {
+      const entries = await readdir(this.#path(prefix), { withFileTypes: true })
+      return entries.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name)).sort()
+    } catch (error) {
+      if (isMissing(error)) return []
+      throw error
+    }
+  }
+
+  /** Keys have no folders of their own: one without keys below it is not there. */
+  async #dropEmptyParents(directory: string): Promise<void> {
+    for (let at = directory; at.length > this.#root.length; at = dirname(at)) {
+      try {
+        await rmdir(at)
+      } catch {
+        // Not empty, or somebody is just putting a key there: `adopt` makes the folder again.
+        return
+      }
+    }
+  }
+
+  #path(key: string): string {
+    return join(this.#root, key)
+  }
+}
+
+class OpenFile implements StoredObject {
+  constructor(
+    readonly handle: FileHandle,
+    readonly size: number,
+  ) {}
+
+  async read(buffer: Uint8Array, position: number): Promise<number> {
+    const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, position)
+    return bytesRead
+  }
+
+  close(): Promise<void> {
+    return this.handle.close()
+  }
+}
+
+async function synced(path: string): Promise<void> {
+  const handle = await open(path)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}

@@ -1,0 +1,47 @@
+import { type Digest, isDigest } from '../oci/digest.js'
+import type { Descriptor } from '../oci/manifest.js'
+
+/** What a repository's `_manifests/<algorithm>/<hex>` holds, as JSON. */
+export interface ManifestLink {
+  /** As it was pushed or fetched; a manifest need not say it of itself. */
+  mediaType: string
+  /** bytes; absent where it was not written down */
+  size?: number
+}
+
+/** What a local repository's `_tags/<tag>` holds, as JSON; the pull-through half keeps more in its own. */
+export interface TagLink {
+  digest: Digest
+  mediaType: string
+}
+
+/** @returns `undefined` for what is no link: the manifest reads as absent */
+export function parseManifestLink(bytes: Uint8Array): ManifestLink | undefined {
+  const json = parseRecord(bytes)
+  if (typeof json?.mediaType !== 'string') return undefined
+  return { mediaType: json.mediaType, ...(typeof json.size === 'number' ? { size: json.size } : {}) }
+}
+
+/** @returns `undefined` for what is no link: the tag reads as absent */
+export function parseTagLink(bytes: Uint8Array): TagLink | undefined {
+  const json = parseRecord(bytes)
+  if (typeof json?.digest !== 'string' || !isDigest(json.digest) || typeof json.mediaType !== 'string') return undefined
+  return { digest: json.digest, mediaType: json.mediaType }
+}
+
+/** A referrer's link holds its descriptor, as the referrers API answers it. @returns `undefined` for what is none */
+export function parseReferrerLink(bytes: Uint8Array): Descriptor | undefined {
+  const json = parseRecord(bytes)
+  if (typeof json?.digest !== 'string' || !isDigest(json.digest)) return undefined
+  if (typeof json.mediaType !== 'string' || typeof json.size !== 'number') return undefined
+  return json as unknown as Descriptor
+}
+
+function parseRecord(bytes: Uint8Array): Record<string, unknown> | undefined {
+  try {
+    const json: unknown = JSON.parse(new TextDecoder().decode(bytes))
+    return typeof json === 'object' && json !== null ? (json as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}

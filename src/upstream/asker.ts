@@ -1,0 +1,143 @@
+import type { Authorization, Authorizer } from './authorizer.js'
+import type { Answer, Connections } from './connections.js'
+import { UpstreamError, type UpstreamFailure } from './errors.js'
+import { header, parseRetryAfter } from './headers.js'
+import { discard, type Followed, follow } from './redirects.js'
+import type { Traffic } from './traffic.js'
+
+export interface AskerOptions {
+  upstream: string
+  role: 'origin' | 'mirror'
+  /** Ends without a slash. */
+  base: URL
+  connections: Connections
+  authorizer: Authorizer
+  traffic: Traffic
+  now: () => number
+}
+
+export interface Question {
+  method?: 'GET' | 'HEAD'
+  /** Below the upstream's base: `/v2/...`; or an absolute URL that `nextPage` gave. */
+  path: string
+  repository: string
+  headers?: Record<string, string>
+  signal?: AbortSignal | undefined
+  /** Statuses besides 200 and 206 that the caller deals with itself. */
+  accept?: readonly number[]
+  /** Any status below 500 but 429 will do. */
+  anyBelow500?: boolean
+}
+
+const ALWAYS = { 'accept-encoding': 'identity', 'user-agent': 'entrepot' }
+
+/** One request to an upstream with everything around it: its challenges, its redirects, and what its status means. */
+export class Asker {
+  readonly #options: AskerOptions
+
+  constructor(options: AskerOptions) {
+    this.#options = options
+  }
+
+  /**
+   * @returns an answer with status 200, 206 or one of `accept`; the body is the caller's to read or discard
+   * @throws {UpstreamError} of any kind; the signal's reason when it aborts
+   */
+  async ask(question: Question): Promise<Answer> {
+    const { traffic, upstream } = this.#options
+    traffic.requested()
+    const answer = await this.#authorized(question)
+    traffic.answered(answer.status, answer.ttfbMs, answer.headers)
+    try {
+      if (!isWanted(answer.status, question)) throw this.#refusal(answer)
+      const encoding = header(answer.headers, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
+      if (encoding !== 'identity' && encoding !== '') {
+        throw new UpstreamError('lying', `encoded as ${encoding.slice(0, 40)} although identity was asked for`, { upstream })
+      }
+      return answer
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+  }
+
+  /** Sends what is known to be wanted and answers a 401; once more if it was answered with a token from before. */
+  async #authorized(question: Question): Promise<Followed> {
+    const { authorizer, now } = this.#options
+    const { repository } = question
+    const beganAt = now()
+    let used = await authorizer.known(repository)
+    for (let answers = 0; ; answers++) {
+      const answer = await this.#send(question, used)
+      if (answer.status !== 401 || answer.elsewhere || question.anyBelow500) return answer
+      if (answers > 0 && used?.token && used.token.obtainedAt >= beganAt) return answer
+      discard(answer)
+      const next = await authorizer.answer(answer.headers['www-authenticate'], repository, used)
+      if (next.token && next.token.value === used?.token?.value) throw this.#error('denied', 'answered 401')
+      used = next
+    }
+  }
+
+  /**
+   * The next page of a list by its Link header (RFC 8288), relative to the page it came with; undefined at the end.
+   *
+   * @throws {UpstreamError} `lying` when it leads to another origin
+   */
+  nextPage(path: string, link: string | undefined): string | undefined {
+    const [, target] = /<([^>]*)>\s*;[^,]*\brel="?next\b/i.exec(link ?? '') ?? []
+    if (target === undefined) return undefined
+    const from = this.#urlOf(path)
+    const next = URL.canParse(target, from.href) ? new URL(target, from) : undefined
+    if (next?.origin === from.origin) return next.href
+    throw this.#error('lying', 'a list that goes on at another origin')
+  }
+
+  #urlOf(path: string): URL {
+    const { base } = this.#options
+    return path.startsWith('/') ? new URL(base.pathname.replace(/\/$/, '') + path, base) : new URL(path)
+  }
+
+  #send({ method = 'GET', path, headers, signal }: Question, used: Authorization | undefined): Promise<Followed> {
+    const { connections, upstream } = this.#options
+    return follow(connections, upstream, this.#urlOf(path), { method, headers: { ...ALWAYS, ...headers }, authorization: used?.header, signal })
+  }
+
+  #refusal(answer: Answer & { elsewhere?: boolean }): UpstreamError {
+    const { status, headers } = answer
+    const retryAfterMs = parseRetryAfter(header(headers, 'retry-after'), this.#options.now())
+    // what a store behind a redirect refuses (an expired signature, a lost object) is not the registry's word
+    if (answer.elsewhere && status < 500) return this.#error('down', `redirected to a place that answered ${status}`)
+    return this.#error(kindOf(status), `answered ${status}`, retryAfterMs)
+  }
+
+  #error(kind: UpstreamFailure, message: string, retryAfterMs?: number): UpstreamError {
+    const { upstream, role } = this.#options
+    return new UpstreamError(kind, message, { upstream, retryAfterMs, authoritative: kind === 'not-found' && role === 'origin' })
+  }
+}
+
+function isWanted(status: number, { accept, anyBelow500 }: Question): boolean {
+  if (anyBelow500) return status < 500 && status !== 429
+  return status === 200 || status === 206 || (accept?.includes(status) ?? false)
+}
+
+function kindOf(status: number): UpstreamFailure {
+  if (status >= 500) return 'down'
+  switch (status) {
+    case 401:
+    case 403:
+    case 451:
+      return 'denied'
+    case 402:
+      return 'quota'
+    case 404:
+    case 410:
+      return 'not-found'
+    case 408:
+      return 'slow'
+    case 429:
+      return 'limited'
+    default:
+      return 'lying'
+  }
+}

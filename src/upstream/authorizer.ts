@@ -1,0 +1,99 @@
+import { LRUCache } from 'lru-cache'
+import type { Logger } from 'pino'
+import { isInternalHost, sameOwner } from '../lib/hosts.js'
+import { type Challenge, parseChallenges } from './challenge.js'
+import { UpstreamError } from './errors.js'
+import { basic, type Credential, type Token, type TokenRequest, type TokenSource } from './token-source.js'
+
+export interface AuthorizerOptions {
+  upstream: string
+  url: URL
+  credential: Credential | undefined
+  tokens: TokenSource
+  log: Logger
+}
+
+/** What to send as Authorization, and since when a token in it is known. */
+export interface Authorization {
+  header: string
+  token: Token | undefined
+}
+
+const REMEMBERED_REPOSITORIES = 10_000
+
+/** Answers one upstream's challenges, and remembers them so that later requests carry the answer from the start. */
+export class Authorizer {
+  readonly #upstream: string
+  readonly #url: URL
+  readonly #credential: Credential | undefined
+  readonly #tokens: TokenSource
+  readonly #log: Logger
+  readonly #bearer = new LRUCache<string, TokenRequest>({ max: REMEMBERED_REPOSITORIES })
+  /** Set once the upstream asked for Basic: it is the same for every repository. */
+  #basic: Authorization | undefined
+  #warned = false
+
+  constructor({ upstream, url, credential, tokens, log }: AuthorizerOptions) {
+    this.#upstream = upstream
+    this.#url = url
+    this.#credential = credential
+    this.#tokens = tokens
+    this.#log = log
+  }
+
+  /** What is known to be wanted for `repository`; undefined until the upstream has challenged. */
+  async known(repository: string): Promise<Authorization | undefined> {
+    const request = this.#bearer.get(repository)
+    return request ? this.#token(request, undefined) : this.#basic
+  }
+
+  /**
+   * Answers a 401.
+   *
+   * @param refused what the request carried
+   * @throws {UpstreamError} `denied` when there is nothing (else) to answer with, or the token service's own failure
+   */
+  async answer(header: string | string[] | undefined, repository: string, refused: Authorization | undefined): Promise<Authorization> {
+    const challenges = parseChallenges(header)
+    const bearer = challenges.find(({ scheme, params }) => scheme === 'bearer' && params.realm)
+    if (bearer) {
+      const request = this.#requestOf(bearer, repository)
+      this.#bearer.set(repository, request)
+      return this.#token(request, refused?.token?.value)
+    }
+    const wantsBasic = challenges.some(({ scheme }) => scheme === 'basic')
+    if (!wantsBasic || !this.#credential || refused !== undefined) throw this.#denied('answered 401')
+    this.#basic = { header: basic(this.#credential), token: undefined }
+    return this.#basic
+  }
+
+  #requestOf({ params }: Challenge, repository: string): TokenRequest {
+    const realm = params.realm !== undefined && URL.canParse(params.realm) ? new URL(params.realm) : undefined
+    if (realm?.protocol !== 'https:' && realm?.protocol !== 'http:') throw this.#denied('challenges with a realm that is no URL')
+    if (this.#url.protocol === 'https:' && realm.protocol === 'http:') throw this.#denied('challenges with a realm that is not https')
+    if (isInternalHost(realm.hostname) && !isInternalHost(this.#url.hostname)) {
+      throw this.#denied('challenges with a realm inside this machine')
+    }
+    return { realm: realm.href, service: params.service, scope: params.scope || `repository:${repository}:pull` }
+  }
+
+  async #token(request: TokenRequest, refused: string | undefined): Promise<Authorization> {
+    const credential = this.#credentialFor(new URL(request.realm).hostname)
+    const token = await this.#tokens.get(request, { upstream: this.#upstream, credential, refused })
+    return { header: `Bearer ${token.value}`, token }
+  }
+
+  /** The password goes to the upstream's own host and domain (lib/hosts.ts has the rule), and nowhere else. */
+  #credentialFor(realmHost: string): Credential | undefined {
+    if (!this.#credential || sameOwner(realmHost, this.#url.hostname)) return this.#credential
+    if (!this.#warned) {
+      this.#log.warn({ realmHost }, 'the token service is of another domain than the upstream: asked without credentials')
+    }
+    this.#warned = true
+    return undefined
+  }
+
+  #denied(message: string): UpstreamError {
+    return new UpstreamError('denied', message, { upstream: this.#upstream })
+  }
+}

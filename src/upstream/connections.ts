@@ -1,0 +1,178 @@
+import { Agent, buildConnector, type Dispatcher, errors } from 'undici'
+import { UpstreamError } from './errors.js'
+
+export interface Timeouts {
+  /** until a connection stands, TLS and name look-up included; milliseconds */
+  connectMs: number
+  /** from the request being written to the answer's head; milliseconds */
+  firstByteMs: number
+  /** without any byte of a body; milliseconds. A body as a whole has no limit. */
+  idleMs: number
+}
+
+/** An answer's head and its body still to be read; whoever gets it reads the body, or dumps or destroys it. */
+export interface Answer {
+  status: number
+  headers: Dispatcher.ResponseData['headers']
+  body: Dispatcher.ResponseData['body']
+  /** ms from the sending to the head */
+  ttfbMs: number
+}
+
+export interface Sending {
+  method: 'GET' | 'HEAD'
+  headers: Record<string, string>
+  signal?: AbortSignal | undefined
+}
+
+export interface ConnectionsOptions {
+  /** For failures. */
+  upstream: string
+  timeouts: Timeouts
+}
+
+const CONNECTIONS_LIMIT = 64
+
+/** No connection came about. Carries no code of undici's, which would take it for one of its own. */
+class ConnectError extends Error {
+  override readonly name = 'ConnectError'
+}
+
+/** The request was written, and the answer's head did not come in time. */
+class FirstByteError extends Error {
+  override readonly name = 'FirstByteError'
+}
+
+/** The sockets to one upstream and to where it redirects: at most 64 for each host, one request at a time on each. */
+export class Connections {
+  readonly #upstream: string
+  readonly #dispatcher: Dispatcher
+  /** Opens a connection for each request and closes it after, for the one retry. */
+  readonly #fresh: Dispatcher
+  readonly #agents: Agent[]
+  /** Errors of sockets that had served a request before. */
+  readonly #ofReused = new WeakSet<Error>()
+
+  constructor({ upstream, timeouts }: ConnectionsOptions) {
+    this.#upstream = upstream
+    const options = {
+      connections: CONNECTIONS_LIMIT,
+      connect: this.#connector(timeouts.connectMs),
+      // both limits are timers of our own: undici's count in steps of half a second, and stop while a reader pauses
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    }
+    const pooled = new Agent({ ...options, pipelining: 1 })
+    const fresh = new Agent({ ...options, pipelining: 0 })
+    this.#agents = [pooled, fresh]
+    this.#dispatcher = pooled.compose(firstByteLimit(timeouts.firstByteMs))
+    this.#fresh = fresh.compose(firstByteLimit(timeouts.firstByteMs))
+  }
+
+  /**
+   * Sends one request, following nothing. A kept-alive connection that the server closed as the request was written
+   * is no failure of the upstream: the request is sent once more on a new one.
+   *
+   * @throws {UpstreamError} `down` or `slow`; the signal's reason when it aborts
+   */
+  async send(url: URL, sending: Sending): Promise<Answer> {
+    try {
+      return await this.#request(this.#dispatcher, url, sending)
+    } catch (error) {
+      if (sending.signal?.aborted) throw sending.signal.reason
+      if (!this.#wasStale(error)) throw this.failure(error)
+    }
+    try {
+      return await this.#request(this.#fresh, url, sending)
+    } catch (error) {
+      if (sending.signal?.aborted) throw sending.signal.reason
+      throw this.failure(error)
+    }
+  }
+
+  /** What an error of a socket, a request or a body says of the upstream. */
+  failure(cause: unknown): UpstreamError {
+    if (cause instanceof UpstreamError) return cause
+    const upstream = this.#upstream
+    if (cause instanceof FirstByteError) return new UpstreamError('slow', cause.message, { upstream, silent: true, cause })
+    if (cause instanceof ConnectError) return new UpstreamError('down', cause.message, { upstream, unreached: true, cause })
+    return new UpstreamError('down', `the connection broke: ${reasonOf(cause)}`, { upstream, cause })
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#agents.map((agent) => agent.destroy()))
+  }
+
+  async #request(dispatcher: Dispatcher, url: URL, { method, headers, signal }: Sending): Promise<Answer> {
+    const sentAt = performance.now()
+    const { statusCode, headers: answered, body } = await dispatcher.request({
+      origin: url.origin,
+      path: `${url.pathname}${url.search}`,
+      method,
+      headers,
+      signal: signal ?? null,
+    })
+    // a body that breaks before anybody reads it must not end the process; whoever reads it gets the error all the same
+    body.on('error', () => undefined)
+    return { status: statusCode, headers: answered, body, ttfbMs: performance.now() - sentAt }
+  }
+
+  #wasStale(error: unknown): boolean {
+    if (!(error instanceof Error) || error instanceof ConnectError || error instanceof FirstByteError) return false
+    return this.#ofReused.has(error) || (error instanceof errors.SocketError && (error.socket?.bytesRead ?? 0) > 0)
+  }
+
+  #connector(connectMs: number): buildConnector.connector {
+    const dial = buildConnector({ timeout: connectMs + 1000, autoSelectFamily: true })
+    return (options, callback) => {
+      let waiting = true
+      const settle = (...outcome: Parameters<typeof callback>) => {
+        clearTimeout(timer)
+        waiting = false
+        callback(...outcome)
+      }
+      const timer = setTimeout(() => settle(new ConnectError(`no connection within ${connectMs} ms`), null), connectMs)
+      dial(options, (...[error, socket]) => {
+        if (!waiting) return void socket?.destroy()
+        if (error) return settle(new ConnectError(`no connection: ${reasonOf(error)}`, { cause: error }), null)
+        const { bytesRead } = socket
+        socket.prependOnceListener('error', (broken) => {
+          if (socket.bytesRead > bytesRead) this.#ofReused.add(broken)
+        })
+        settle(null, socket)
+      })
+    }
+  }
+}
+
+/** Ends a request whose answer's head does not come within `limitMs` of its being written to a connection. */
+function firstByteLimit(limitMs: number): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (options, handler) => {
+    let timer: NodeJS.Timeout | undefined
+    return dispatch(options, {
+      onConnect(abort) {
+        clearTimeout(timer)
+        timer = setTimeout(() => abort(new FirstByteError(`no answer within ${limitMs} ms`)), limitMs)
+        handler.onConnect?.(abort)
+      },
+      onHeaders(status, headers, resume, statusText) {
+        if (status >= 200) clearTimeout(timer)
+        return handler.onHeaders?.(status, headers, resume, statusText) ?? true
+      },
+      onData: (chunk) => handler.onData?.(chunk) ?? true,
+      onComplete: (trailers) => handler.onComplete?.(trailers),
+      onError(error) {
+        clearTimeout(timer)
+        handler.onError?.(error)
+      },
+    })
+  }
+}
+
+/** The code or the message of the innermost cause; of several attempts (one per address) the first. */
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
+  if (!(error instanceof Error)) return 'unknown'
+  const { code } = error as NodeJS.ErrnoException
+  return code && !error.message.includes(code) ? `${code} ${error.message}` : error.message
+}

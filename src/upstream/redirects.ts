@@ -1,0 +1,71 @@
+import { isInternalHost } from '../lib/hosts.js'
+import type { Answer, Connections, Sending } from './connections.js'
+import { UpstreamError } from './errors.js'
+import { header } from './headers.js'
+
+export interface Following extends Sending {
+  /** Sent to the first URL's origin only, and never again once the way has left it. */
+  authorization?: string | undefined
+}
+
+/** The answer at the end of a chain of redirects. */
+export interface Followed extends Answer {
+  /** Whether it came from another origin than the one that was asked. */
+  elsewhere: boolean
+}
+
+const HOPS_LIMIT = 5
+const REDIRECTS = new Set([301, 302, 303, 307, 308])
+
+/**
+ * Asks `url` and follows where it is sent: at most 5 hops, never from https to http, never into this machine.
+ * Signed URLs are neither kept nor named in failures: those give origin and status alone.
+ *
+ * @throws {UpstreamError} `down`, `slow`, or `lying` for a redirect that must not be followed
+ */
+export async function follow(
+  connections: Connections,
+  upstream: string,
+  url: URL,
+  { authorization, headers, ...sending }: Following,
+): Promise<Followed> {
+  let at = url
+  let trusted = true
+  for (let hops = 0; ; hops++) {
+    const sent = trusted && authorization !== undefined ? { ...headers, authorization } : headers
+    const answer = await sendTo(connections, upstream, at, { ...sending, headers: sent }, !trusted)
+    if (!REDIRECTS.has(answer.status)) return { ...answer, elsewhere: !trusted }
+    discard(answer)
+    if (hops === HOPS_LIMIT) throw new UpstreamError('lying', `more than ${HOPS_LIMIT} redirects`, { upstream })
+    const next = target(at, header(answer.headers, 'location'), upstream)
+    trusted &&= next.origin === url.origin
+    at = next
+  }
+}
+
+/** Lets an unread body go: a short one is read to its end so that the connection can be used again. */
+export function discard({ body }: Answer): void {
+  // what a broken connection does to a body that nobody wants is of no interest
+  body.dump({ limit: 64 * 1024 }).catch(() => undefined)
+}
+
+/** A redirect's target out of reach says nothing of whether the upstream itself can be reached. */
+async function sendTo(connections: Connections, upstream: string, at: URL, sending: Sending, elsewhere: boolean): Promise<Answer> {
+  try {
+    return await connections.send(at, sending)
+  } catch (error) {
+    if (!elsewhere || !(error instanceof UpstreamError)) throw error
+    throw new UpstreamError(error.kind, `redirected to ${at.origin}: ${error.message}`, { upstream, cause: error })
+  }
+}
+
+function target(from: URL, location: string | undefined, upstream: string): URL {
+  const next = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from) : undefined
+  if (!next) throw new UpstreamError('lying', `a redirect from ${from.origin} to nowhere`, { upstream })
+  const refused = (why: string) =>
+    new UpstreamError('lying', `a redirect from ${from.origin} to ${next.origin} is not followed: ${why}`, { upstream })
+  if (next.protocol !== 'https:' && next.protocol !== 'http:') throw refused('no http')
+  if (from.protocol === 'https:' && next.protocol === 'http:') throw refused('it leaves https')
+  if (isInternalHost(next.hostname) && !isInternalHost(from.hostname)) throw refused('it leads into this machine')
+  return next
+}

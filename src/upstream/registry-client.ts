@@ -1,0 +1,231 @@
+import type { Logger } from 'pino'
+import type { EventBus } from '../events.js'
+import { globMatcher } from '../lib/glob.js'
+import { type Digest, isDigest } from '../oci/digest.js'
+import { type Descriptor, MANIFEST_LIMIT } from '../oci/manifest.js'
+import { bareType, MANIFEST_ACCEPT } from '../oci/media-types.js'
+import { parseContentRange } from '../oci/range.js'
+import { printReference, type Reference, type Repository } from '../oci/reference.js'
+import { Asker } from './asker.js'
+import { Authorizer } from './authorizer.js'
+import { type BodyOptions, readBody, readWhole } from './body.js'
+import { type Answer, Connections, type Timeouts } from './connections.js'
+import { UpstreamError } from './errors.js'
+import { contentLength, header } from './headers.js'
+import { listReferrers, listTags } from './listings.js'
+import { checkManifest, checkManifestType } from './manifest-answer.js'
+import { discard } from './redirects.js'
+import { TokenSource } from './token-source.js'
+import { Traffic } from './traffic.js'
+
+export interface UpstreamOptions {
+  /** `docker.io` */
+  registry: string
+  /** `hub` */
+  name: string
+  /** May have a path prefix: `https://registry-1.docker.io`, `http://127.0.0.1:5001/prefix`. */
+  url: string
+  /** An origin's word on tags and its 404 count. */
+  role: 'origin' | 'mirror'
+  /** A mirror's word on tags: like an origin's, not at all, or while no origin can be reached. */
+  resolve: 'always' | 'never' | 'fallback'
+  /** Patterns of the repositories that it is asked for (lib/glob.ts); empty: all. */
+  allow: string[]
+  username?: string | undefined
+  password?: string | undefined
+  timeouts: Timeouts
+}
+
+export interface RegistryClientDeps {
+  options: UpstreamOptions
+  events: EventBus
+  log: Logger
+  now: () => number
+}
+
+export interface FetchedManifest {
+  digest: Digest
+  mediaType: string
+  bytes: Buffer
+  /** Which upstream gave it. */
+  upstream: string
+}
+
+export interface ManifestHead {
+  /** Undefined where the upstream does not say. */
+  digest: Digest | undefined
+  mediaType: string
+  size: number | undefined
+  upstream: string
+}
+
+/** A blob's bytes from some offset on. Whoever opened it reads `body` to its end or calls `destroy`. */
+export interface BlobStream {
+  /** Throws UpstreamError `slow`, `down` or `lying`. */
+  body: AsyncIterable<Buffer>
+  /** bytes of the whole blob, wherever the stream begins */
+  size: number | undefined
+  upstream: string
+  /** Closes the connection; also right while the body is being read, which then fails. */
+  destroy(): void
+}
+
+/**
+ * One upstream's pull side, over connections of its own. It judges answers and keeps figures, but does not choose,
+ * retry or rest: that is the group's. Every method throws `UpstreamError` with the kind that its docstring says,
+ * or the signal's reason when that aborts.
+ */
+export class RegistryClient {
+  readonly options: UpstreamOptions
+  readonly traffic: Traffic
+  /** Whether it is asked for a repository at all. */
+  readonly allows: (repository: string) => boolean
+  readonly #connections: Connections
+  readonly #asker: Asker
+
+  constructor({ options, events, log, now }: RegistryClientDeps) {
+    const { registry, name: upstream, role, username, password, timeouts } = options
+    const base = new URL(options.url)
+    const tokens = new TokenSource({ now, timeoutMs: timeouts.connectMs + timeouts.firstByteMs })
+    const credential = username ? { username, password: password ?? '' } : undefined
+    const childLog = log.child({ module: 'upstream', registry, upstream })
+    const authorizer = new Authorizer({ upstream, url: base, credential, tokens, log: childLog })
+    this.options = options
+    this.allows = globMatcher(options.allow)
+    this.traffic = new Traffic({ registry, upstream, events })
+    this.#connections = new Connections({ upstream, timeouts })
+    this.#asker = new Asker({ upstream, role, base, connections: this.#connections, authorizer, traffic: this.traffic, now })
+  }
+
+  get name(): string {
+    return this.options.name
+  }
+
+  /** end-3 GET. @throws {UpstreamError} also `lying` when it is no manifest or not the one asked for */
+  async getManifest(repository: Repository, reference: Reference, signal?: AbortSignal): Promise<FetchedManifest> {
+    const path = `/v2/${repository}/manifests/${printReference(reference)}`
+    const answer = await this.#asker.ask({ path, repository, headers: { accept: MANIFEST_ACCEPT }, signal })
+    const bytes = await this.#whole(answer, signal)
+    const checked = checkManifest({
+      reference,
+      bytes,
+      contentType: header(answer.headers, 'content-type'),
+      digestHeader: header(answer.headers, 'docker-content-digest'),
+      upstream: this.name,
+    })
+    return { ...checked, bytes, upstream: this.name }
+  }
+
+  /** end-3 HEAD: what the upstream says of a manifest, unchecked but for a page in its place. */
+  async headManifest(repository: Repository, reference: Reference, signal?: AbortSignal): Promise<ManifestHead> {
+    const path = `/v2/${repository}/manifests/${printReference(reference)}`
+    const answer = await this.#asker.ask({ method: 'HEAD', path, repository, headers: { accept: MANIFEST_ACCEPT }, signal })
+    discard(answer)
+    const { headers } = answer
+    const mediaType = checkManifestType(header(headers, 'content-type'), this.name)
+    const digest = header(headers, 'docker-content-digest') ?? ''
+    return { digest: isDigest(digest) ? digest : undefined, mediaType, size: contentLength(headers), upstream: this.name }
+  }
+
+  /**
+   * end-2 GET from byte `from` on. A server that ignores the Range has its known bytes dropped inside the stream.
+   *
+   * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
+   */
+  async getBlob(repository: Repository, digest: Digest, from: number, signal?: AbortSignal): Promise<BlobStream> {
+    const path = `/v2/${repository}/blobs/${digest}`
+    const ending = new AbortController()
+    const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
+    const headers = from > 0 ? { range: `bytes=${from}-` } : {}
+    const answer = await this.#asker.ask({ path, repository, headers, signal })
+    try {
+      const { size, skip } = this.#blobFacts(answer, from)
+      const length = size === undefined ? undefined : size - from
+      const body = readBody(answer, { ...this.#bodyOptions(either), skip, length })
+      const destroy = () => {
+        ending.abort(new UpstreamError('down', 'the stream was closed', { upstream: this.name }))
+        answer.body.destroy()
+      }
+      return { body, size, upstream: this.name, destroy }
+    } catch (error) {
+      discard(answer)
+      throw error
+    }
+  }
+
+  /** end-2 HEAD; where that gives no length, the first byte is asked for. @throws {UpstreamError} `lying` when no size can be had */
+  async statBlob(repository: Repository, digest: Digest, signal?: AbortSignal): Promise<{ size: number; upstream: string }> {
+    const path = `/v2/${repository}/blobs/${digest}`
+    const head = await this.#asker.ask({ method: 'HEAD', path, repository, signal, accept: [405, 501] })
+    discard(head)
+    if (head.status === 200) {
+      this.#refusePage(head)
+      const size = contentLength(head.headers)
+      if (size !== undefined) return { size, upstream: this.name }
+    }
+    const first = await this.#asker.ask({ path, repository, headers: { range: 'bytes=0-0' }, signal })
+    first.body.destroy()
+    const size = this.#blobFacts(first, 0).size
+    if (size !== undefined) return { size, upstream: this.name }
+    throw new UpstreamError('lying', 'the size of the blob cannot be had', { upstream: this.name })
+  }
+
+  /** end-8: all pages. */
+  listTags(repository: Repository, signal?: AbortSignal): Promise<string[]> {
+    return listTags(this.#listing(repository, signal))
+  }
+
+  /** end-12: all pages; where the upstream has no referrers API, from the tag that stands in for it. */
+  listReferrers(
+    repository: Repository,
+    digest: Digest,
+    artifactType?: string,
+    signal?: AbortSignal,
+  ): Promise<{ descriptors: Descriptor[]; filtered: boolean }> {
+    return listReferrers(this.#listing(repository, signal), digest, artifactType)
+  }
+
+  /** end-1: whether it is alive: any answer below 500 but 429 is. @throws {UpstreamError} `down`, `slow` or `limited` */
+  async ping(signal?: AbortSignal): Promise<void> {
+    const answer = await this.#asker.ask({ path: '/v2/', repository: '', signal, anyBelow500: true })
+    discard(answer)
+  }
+
+  async close(): Promise<void> {
+    await this.#connections.close()
+  }
+
+  /** Where the stream begins and how long the blob is (RFC 9110, 15.3.7). */
+  #blobFacts(answer: Answer, from: number): { size: number | undefined; skip: number } {
+    this.#refusePage(answer)
+    if (answer.status === 200) return { size: contentLength(answer.headers), skip: from }
+    const range = parseContentRange(header(answer.headers, 'content-range'))
+    if (!range || range.start !== from) {
+      throw new UpstreamError('lying', `another range than from ${from} on`, { upstream: this.name })
+    }
+    return { size: range.total, skip: 0 }
+  }
+
+  #refusePage({ headers }: Answer): void {
+    const type = bareType(header(headers, 'content-type'))
+    if (type === 'text/html') throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.name })
+  }
+
+  #listing(repository: Repository, signal: AbortSignal | undefined) {
+    return { asker: this.#asker, read: (answer: Answer) => this.#whole(answer, signal), repository, upstream: this.name, signal }
+  }
+
+  #whole(answer: Answer, signal: AbortSignal | undefined): Promise<Buffer> {
+    return readWhole(answer, MANIFEST_LIMIT, { ...this.#bodyOptions(signal), length: contentLength(answer.headers) })
+  }
+
+  #bodyOptions(signal: AbortSignal | undefined): Omit<BodyOptions, 'length'> {
+    return {
+      upstream: this.name,
+      idleMs: this.options.timeouts.idleMs,
+      signal,
+      failure: (cause) => this.#connections.failure(cause),
+      ended: (bytes, durationMs) => this.traffic.received(bytes, durationMs),
+    }
+  }
+}

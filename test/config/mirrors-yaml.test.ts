@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { allKeys } from '../../src/config/keys.js'
+import { loadConfig } from '../../src/config/load.js'
+import { faultsOf, folderWith } from './files.js'
+
+const TOP = join(import.meta.dirname, '../..')
+const text = readFileSync(join(TOP, 'mirrors.yaml'), 'utf8')
+
+test.each([
+  ['nothing', {}],
+  ['an account of Docker Hub', { HUB_USER: 'me', HUB_TOKEN: 'geheim' }],
+])('mirrors.yaml says what holds without any file, with %s in the environment', (_case, env) => {
+  const cwd = folderWith({})
+
+  const { config: shipped } = loadConfig({ env, cwd: folderWith({ 'mirrors.yaml': text }) })
+  const { config: builtIn } = loadConfig({ env, cwd })
+
+  expect({ ...shipped, storage: { ...shipped.storage, path: '' } }).toEqual({
+    ...builtIn,
+    storage: { ...builtIn.storage, path: '' },
+  })
+})
+
+test('every key of the schema is mentioned in mirrors.yaml', () => {
+  const keys = [...allKeys()]
+
+  expect(keys.length).toBeGreaterThan(35)
+  expect(keys.filter((key) => !new RegExp(`\\b${key}\\b`).test(text))).toEqual([])
+})
+
+test('every commented upstream is a good line once its "#" is gone', () => {
+  const opened = text.replaceAll('# - { name:', '- { name:')
+
+  const { config } = loadConfig({ env: { ALIYUN_ID: 'abc123' }, cwd: folderWith({ 'mirrors.yaml': opened }) })
+
+  expect(config.registries[0]!.upstreams.map(({ name }) => name)).toEqual([
+    'ustc',
+    'nju',
+    'aliyun',
+    'tencent',
+    'netease',
+    'hub',
+  ])
+  expect(faultsOf(opened)).toEqual([expect.stringContaining('environment variable ALIYUN_ID is not set')])
+})
+
+test('the commented auth is a good part once its "#" is gone', () => {
+  const opened = text.replace('# auth:\n#   anonymous', 'auth:\n  anonymous')
+
+  expect(loadConfig({ env: {}, cwd: folderWith({ 'mirrors.yaml': opened }) }).config.auth).toEqual({
+    anonymous: ['pull'],
+  })
+})
