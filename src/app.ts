@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { AccessPolicy } from './auth/access-policy.js'
 import { BlobCache } from './cache/blob-cache.js'
@@ -56,16 +56,22 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
-  const local = new LocalRegistry({ ...storage, store, index: index.index, events, log, now, hot })
+  const local = new LocalRegistry({ ...storage, ...config.local, store, index: index.index, events, log, now, hot })
   const cache = await buildCache({ config, storage, store, index: index.index, hot, events, log })
-  const groups = config.registries.map((registry) => createUpstreamGroup({ ...upstreamsOf(registry), events, log, now }))
+  const groups = config.registries.map((registry) =>
+    createUpstreamGroup({ ...upstreamsOf(registry), events, log, now }),
+  )
   const routes = buildRoutes({ config, groups, cache, local, log, now })
   const statistics = new Statistics({
     events,
-    values: index.index,
+    store: index.index,
     log,
     now,
-    cache: () => ({ ...index.index.cacheTotals(), sizeBytes: cache.eviction.sizeBytes, maxSizeBytes: config.storage.maxSizeBytes }),
+    cache: () => ({
+      ...index.index.cacheTotals(),
+      sizeBytes: cache.eviction.sizeBytes,
+      maxSizeBytes: config.storage.maxSizeBytes,
+    }),
     local: () => ({ ...local.totals(), sizeBytes: index.index.pushedBytes() }),
     upstreams: () => groups.flatMap((group) => group.states().map((state) => ({ registry: group.registry, ...state }))),
   })
@@ -131,7 +137,11 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
 
 function openIndex(storage: Storage, log: Logger, now: () => number) {
   const opened = SqlIndex.open({ file: storage.indexFile, now })
-  if (opened.damage) log.warn({ reason: (opened.damage as Error).message }, 'index.db was damaged and is made anew from the stored files')
+  if (opened.damage)
+    log.warn(
+      { reason: (opened.damage as Error).message },
+      'index.db was damaged and is made anew from the stored files',
+    )
   return opened
 }
 
@@ -181,7 +191,17 @@ function buildRoutes({ config, groups, cache, local, log, now }: RouteParts): Ro
 }
 
 /** After an unclean end rows may be missing for what was published last: they are found off the request path. */
-async function reconcile({ storage, index, isLocal, log }: { storage: Storage; index: SqlIndex; isLocal: (name: string) => boolean; log: Logger }) {
+async function reconcile({
+  storage,
+  index,
+  isLocal,
+  log,
+}: {
+  storage: Storage
+  index: SqlIndex
+  isLocal: (name: string) => boolean
+  log: Logger
+}) {
   try {
     report(log, await rebuild({ driver: storage.driver, index, isLocal }))
   } catch (err) {

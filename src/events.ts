@@ -12,7 +12,12 @@ interface Subject {
 /** What happens in the mirror, told to whoever listens. The one who acts does not know who does. */
 export interface Events {
   /** A GET of a manifest or blob was answered to its end; `bytes` is what was sent of the body. */
-  'content.served': Subject & { content: 'manifest' | 'blob'; outcome: Outcome; bytes: number; source: string | undefined }
+  'content.served': Subject & {
+    content: 'manifest' | 'blob'
+    outcome: Outcome
+    bytes: number
+    source: string | undefined
+  }
   /** A GET of a manifest or blob ended in an error, before the head or in the middle of the body. */
   'content.failed': Subject & { content: 'manifest' | 'blob'; status: number; bytes: number }
   /** An upstream answered a request; `ttfbMs` from sending to the head. */

@@ -22,7 +22,8 @@ export class AccessPolicy {
   /** @throws {OciError} DENIED with what to change */
   check(subject: Subject, action: Action): void {
     if (this.#may(subject, action)) return
-    if (action === 'pull') throw new OciError('DENIED', 'pulling is not open to everybody here: add pull to auth.anonymous')
+    if (action === 'pull')
+      throw new OciError('DENIED', 'pulling is not open to everybody here: add pull to auth.anonymous')
     throw new OciError(
       'DENIED',
       this.#anonymous

@@ -42,19 +42,20 @@ export class BlobCache {
    * @throws what `source` throws when no upstream has it; a failure after that ends the readers
    */
   async open(digest: Digest, source: () => BlobSource): Promise<OpenBlob> {
-    return (await this.#openStored(digest)) ?? this.#openFill(digest, source)
+    // A download under way comes first: until it is put away the store may hold half of the truth.
+    const stored = this.#fills.has(digest) ? undefined : await this.#openStored(digest)
+    return stored ?? this.#openFill(digest, source)
   }
 
   /** What is known of a blob that is here or on its way. */
   async stat(digest: Digest): Promise<BlobFacts | undefined> {
-    const { store } = this.#deps
-    const stored = await store.open(digest, 'cached')
-    if (stored) {
-      await stored.close()
-      return { digest, size: stored.size, outcome: 'hit', source: stored.row.source }
-    }
     const fill = await this.#fills.get(digest)?.starting
-    return fill?.size === undefined ? undefined : { digest, size: fill.size, outcome: 'join', source: fill.upstream }
+    if (fill?.size !== undefined)
+      return { digest, size: fill.size, outcome: fill.verified ? 'hit' : 'join', source: fill.upstream }
+    const stored = await this.#deps.store.open(digest, 'cached')
+    if (!stored) return undefined
+    await stored.close()
+    return { digest, size: stored.size, outcome: 'hit', source: stored.row.source }
   }
 
   /** Ends the downloads, keeping their part files, and waits until each is put away. */
@@ -101,7 +102,8 @@ export class BlobCache {
       await running.settled
       return this.open(digest, source)
     }
-    return fill.joinable ? this.#follow(fill, 'join') : this.#passOn(digest, source())
+    if (!fill.joinable) return this.#passOn(digest, source())
+    return this.#follow(fill, fill.verified ? 'hit' : 'join')
   }
 
   /** Beside a download that keeps nothing and has gone too far to be joined. */
@@ -173,7 +175,10 @@ export class BlobCache {
   }
 
   #warnUnkept(digest: Digest, reason: unknown): void {
-    this.#log.warn({ digest, reason: (reason as Error).message }, 'storage cannot be written: the blob was passed on uncached')
+    this.#log.warn(
+      { digest, reason: (reason as Error).message },
+      'storage cannot be written: the blob was passed on uncached',
+    )
   }
 
   #track(work: Promise<void>): Promise<void> {

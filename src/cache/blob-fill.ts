@@ -93,6 +93,11 @@ export class BlobFill {
     return this.#received
   }
 
+  /** Whether every byte is here and has been checked. */
+  get verified(): boolean {
+    return this.#state === 'verified'
+  }
+
   get failed(): boolean {
     return this.#state === 'failed'
   }
@@ -264,7 +269,8 @@ export class BlobFill {
 
   #resize(size: number): void {
     if (this.#size !== undefined) {
-      if (this.#received > 0) throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
+      if (this.#received > 0)
+        throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
       // After a lie about the length: whoever was promised that many bytes cannot be given these.
       for (const cursor of this.#cursors) cursor.cut = this.#size > VERIFY_FIRST_LIMIT
     }
@@ -276,7 +282,8 @@ export class BlobFill {
   async #consume(stream: BlobBytes): Promise<boolean> {
     for await (const chunk of stream.body) {
       this.#abort.signal.throwIfAborted()
-      if (this.#size !== undefined && this.#received + chunk.length > this.#size) throw new ContradictionError(`more bytes came from ${this.#upstream} than it announced`)
+      if (this.#size !== undefined && this.#received + chunk.length > this.#size)
+        throw new ContradictionError(`more bytes came from ${this.#upstream} than it announced`)
       this.#hash.update(chunk)
       this.#received += chunk.length
       this.#spool.append(chunk)

@@ -84,7 +84,10 @@ export class Eviction {
         await nextTurn()
       }
     }
-    this.#log.info({ beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes, evicted, inUse: busy.size }, 'cache evicted')
+    this.#log.info(
+      { beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes, evicted, inUse: busy.size },
+      'cache evicted',
+    )
   }
 
   async #evict({ digest, size }: BlobRow): Promise<boolean> {

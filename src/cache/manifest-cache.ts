@@ -4,8 +4,8 @@ import { KeyedLock } from '../lib/keyed-lock.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
 import { type Digest, matches } from '../oci/digest.js'
-import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
 import { OciError } from '../oci/errors.js'
+import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
 import type { Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { manifestLinkKey, tagLinkKey } from '../storage/layout.js'
@@ -154,7 +154,9 @@ function childrenIn(bytes: Uint8Array, mediaType: string): Digest[] {
 function parseLink(bytes: Uint8Array): ManifestLink | undefined {
   try {
     const { mediaType, source } = JSON.parse(Buffer.from(bytes).toString()) as Partial<ManifestLink>
-    return typeof mediaType === 'string' ? { mediaType, source: typeof source === 'string' ? source : undefined } : undefined
+    return typeof mediaType === 'string'
+      ? { mediaType, source: typeof source === 'string' ? source : undefined }
+      : undefined
   } catch {
     return undefined
   }

@@ -14,7 +14,12 @@ export class PartFile {
   #failure: { error: unknown } | undefined
   readonly #onWritten: () => void
 
-  private constructor({ path, handle, written, onWritten }: { path: string; handle: FileHandle; written: number; onWritten: () => void }) {
+  private constructor({
+    path,
+    handle,
+    written,
+    onWritten,
+  }: { path: string; handle: FileHandle; written: number; onWritten: () => void }) {
     this.path = path
     this.#handle = handle
     this.#written = written

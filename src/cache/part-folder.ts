@@ -78,6 +78,7 @@ export class PartFolder {
 
   async #takeStock(digest: Digest): Promise<void> {
     const facts = await stat(this.path(digest)).catch(() => undefined)
-    if (facts && !this.#filling.has(digest)) this.#leftovers.set(digest, { sizeBytes: facts.size, modifiedAt: facts.mtimeMs })
+    if (facts && !this.#filling.has(digest))
+      this.#leftovers.set(digest, { sizeBytes: facts.size, modifiedAt: facts.mtimeMs })
   }
 }

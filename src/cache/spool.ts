@@ -52,7 +52,7 @@ export class Spool {
 
   /** Whether byte 0 and all after it can still be read. */
   get isWhole(): boolean {
-    return this.#tailStart === (this.#file?.written ?? 0)
+    return this.keeps || this.#tailStart === (this.#file?.written ?? 0)
   }
 
   get path(): string | undefined {
@@ -60,7 +60,10 @@ export class Spool {
   }
 
   append(chunk: Buffer): void {
-    if (!this.#overflow) return this.#file?.append(chunk)
+    if (this.#file && !this.#overflow) {
+      this.#file.append(chunk)
+      return
+    }
     this.#tail.push(chunk)
     this.#tailEnd += chunk.length
     this.onGrown()
@@ -83,7 +86,8 @@ export class Spool {
 
   /** Lets go of what no reader needs any more. */
   trim(upTo: number): void {
-    while (this.#tail.length > 0 && this.#tailStart + this.#tail[0]!.length <= upTo) this.#tailStart += this.#tail.shift()!.length
+    while (this.#tail.length > 0 && this.#tailStart + this.#tail[0]!.length <= upTo)
+      this.#tailStart += this.#tail.shift()!.length
   }
 
   /** @throws when the bytes were let go, or the file fails */

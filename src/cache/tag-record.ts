@@ -37,5 +37,11 @@ export function parseTagRecord(bytes: Uint8Array): TagRecord | undefined {
   const { digest, checkedAt, resolvedBy, source, earlier } = json
   if (typeof checkedAt !== 'number' || typeof source !== 'string' || !Array.isArray(earlier)) return undefined
   if (resolvedBy !== 'origin' && resolvedBy !== 'mirror') return undefined
-  return { digest, checkedAt, resolvedBy, source, earlier: earlier.filter((entry) => typeof entry === 'string' && isDigest(entry)) }
+  return {
+    digest,
+    checkedAt,
+    resolvedBy,
+    source,
+    earlier: earlier.filter((entry) => typeof entry === 'string' && isDigest(entry)),
+  }
 }

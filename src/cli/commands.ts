@@ -4,7 +4,10 @@ import { doctor } from '../doctor/doctor.js'
 import { checkConfig } from './check-config.js'
 import { serve } from './serve.js'
 
-const FILE_OPTION = ['-c, --config <file>', `configuration file (default: ./${DEFAULT_FILE} if it is there, else built-in defaults)`] as const
+const FILE_OPTION = [
+  '-c, --config <file>',
+  `configuration file (default: ./${DEFAULT_FILE} if it is there, else built-in defaults)`,
+] as const
 
 /**
  * Runs one command line.
@@ -44,13 +47,19 @@ function buildProgram(done: (code: number) => void): Command {
     .command('check')
     .description('validates the configuration and reports every fault as file:line:column: message')
     .option(...FILE_OPTION)
-    .action(({ config }: { config?: string }) => done(checkConfig({ file: config, ...where, out: console.log, err: console.error })))
+    .action(({ config }: { config?: string }) =>
+      done(checkConfig({ file: config, ...where, out: console.log, err: console.error })),
+    )
 
   program
     .command('doctor')
-    .description('shows the main job: a cold, warm, joined, cut, ranged and offline pull and a push, against a server and an upstream of its own')
+    .description(
+      'shows the main job: a cold, warm, joined, cut, ranged and offline pull and a push, against a server and an upstream of its own',
+    )
     .option('--server <url>', 'asks a running server what can be asked of it instead')
-    .action(async ({ server }: { server?: string }) => done(await doctor({ server, out: console.log, err: console.error })))
+    .action(async ({ server }: { server?: string }) =>
+      done(await doctor({ server, out: console.log, err: console.error })),
+    )
 
   return program
 }

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { pino, stdTimeFunctions, type Logger } from 'pino'
+import { type Logger, pino, stdTimeFunctions } from 'pino'
 import { type App, buildApp } from '../app.js'
 import { ConfigError, loadConfig } from '../config/load.js'
 import type { Config } from '../config/schema.js'
@@ -47,7 +47,10 @@ async function listen(app: App, { server: { host, port } }: Config): Promise<Add
   } catch (cause) {
     await app.close()
     const { code, message } = cause as NodeJS.ErrnoException
-    const why = { EADDRINUSE: 'it is in use', EACCES: 'no permission', EADDRNOTAVAIL: 'this machine has no such address' }[code ?? ''] ?? message
+    const why =
+      { EADDRINUSE: 'it is in use', EACCES: 'no permission', EADDRNOTAVAIL: 'this machine has no such address' }[
+        code ?? ''
+      ] ?? message
     throw new ListenError(`cannot listen on ${host}:${port}: ${why}; set server.listen to another address`, { cause })
   }
 }
@@ -74,7 +77,15 @@ function serializeError(error: unknown): unknown {
 function announce(config: Config, file: string | undefined, { address, port, family }: AddressInfo, log: Logger): void {
   const { storage, registries, local, auth } = config
   const shown = family === 'IPv6' && address !== '::' ? `[${address}]` : address
-  log.info({ listen: `${shown}:${port}`, config: file ?? 'built-in defaults', storage: storage.path, registries: registries.map(({ name }) => name) }, 'listening')
+  log.info(
+    {
+      listen: `${shown}:${port}`,
+      config: file ?? 'built-in defaults',
+      storage: storage.path,
+      registries: registries.map(({ name }) => name),
+    },
+    'listening',
+  )
   const host = `${reachable(address)}:${port}`
   const mirrored = registries.find((registry) => registry.default)!.name
   const lines = [
@@ -87,13 +98,16 @@ function announce(config: Config, file: string | undefined, { address, port, fam
     `  "insecure-registries": ["${host}"]`,
   ]
   process.stderr.write(`${lines.join('\n')}\n`)
-  if (auth?.anonymous.includes('push')) log.warn('auth.anonymous holds push: everybody who reaches this port may push and delete')
+  if (auth?.anonymous.includes('push'))
+    log.warn('auth.anonymous holds push: everybody who reaches this port may push and delete')
 }
 
 /** An address that other machines can use, when it listens on all. */
 function reachable(address: string): string {
   if (address !== '0.0.0.0' && address !== '::') return address.includes(':') ? `[${address}]` : address
-  const outside = Object.values(networkInterfaces()).flat().find((entry) => entry?.family === 'IPv4' && !entry.internal)
+  const outside = Object.values(networkInterfaces())
+    .flat()
+    .find((entry) => entry?.family === 'IPv4' && !entry.internal)
   return outside?.address ?? '127.0.0.1'
 }
 

@@ -89,6 +89,12 @@ export class BuiltInUpstream extends UpstreamContent {
     return this.requests.reduce((sum, { bytesSent }) => sum + bytesSent, 0)
   }
 
+  /** Bytes of content among them: what answers with status 200 or 206 under `/v2/` had. */
+  get contentBytesSent(): number {
+    const content = this.requests.filter(({ path, status }) => path.includes('/v2/') && (status === 200 || status === 206))
+    return content.reduce((sum, { bytesSent }) => sum + bytesSent, 0)
+  }
+
   /** How many requests match: by a condition, or by a pattern on `GET /v2/...`. */
   count(which: RegExp | ((request: UpstreamRequest) => boolean)): number {
     const matches = which instanceof RegExp ? (request: UpstreamRequest) => which.test(lineOf(request)) : which

@@ -60,9 +60,13 @@ function leaveBodiesAlone(app: FastifyInstance): void {
 /** What is no HTTP, a TLS hello on the plain port for example, is told so and closed at once. */
 function refuse(this: unknown, _error: Error, socket: Socket): void {
   if (socket.destroyed) return
-  const body = JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message: 'this is not an HTTP request; this port speaks plain HTTP' }] })
+  const body = JSON.stringify({
+    errors: [{ code: 'UNSUPPORTED', message: 'this is not an HTTP request; this port speaks plain HTTP' }],
+  })
   if (socket.writable) {
-    socket.end(`HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
+    socket.end(
+      `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+    )
   }
   socket.destroySoon()
 }

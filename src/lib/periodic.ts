@@ -7,7 +7,11 @@ export class Periodic {
   #running: Promise<void> | undefined
   #stopped = false
 
-  constructor({ everyMs, work, onError }: { everyMs: number; work: () => Promise<void> | void; onError: (error: unknown) => void }) {
+  constructor({
+    everyMs,
+    work,
+    onError,
+  }: { everyMs: number; work: () => Promise<void> | void; onError: (error: unknown) => void }) {
     this.#everyMs = everyMs
     this.#work = work
     this.#onError = onError

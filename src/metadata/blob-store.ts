@@ -1,6 +1,6 @@
+import { KeyedLock } from '../lib/keyed-lock.js'
 import type { BlobReader } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
-import { KeyedLock } from '../lib/keyed-lock.js'
 import type { StorageDriver, StoredObject } from '../storage/driver.js'
 import { blobKey } from '../storage/layout.js'
 import type { BlobRow, MetadataIndex } from './metadata-index.js'
@@ -43,38 +43,31 @@ export class BlobStore {
   }
 
   /**
-   * Opens a blob kept in `role`. While it is open it is not evicted. A file that is gone, or has another size than
-   * was written, is dropped here and reads as absent.
+   * Opens a blob kept in `role`. While it is open it is not evicted. A fetched one whose file is gone, or has another
+   * size than was written, is dropped here; either kind reads as absent then.
    */
   async open(digest: Digest, role: BlobRole): Promise<StoredBlob | undefined> {
     const row = this.find(digest, role)
     if (!row) return undefined
-    this.#hold(digest)
-    const object = await this.#driver.open(blobKey(digest)).catch((error: unknown) => {
-      this.#letGo(digest)
-      throw error
+    const blob = await this.#openWhole(row)
+    if (blob) return blob
+    // Its row comes before its file: it may be on its way at this moment.
+    return this.#changing.run(digest, async () => {
+      const latest = this.find(digest, role)
+      const arrived = latest && (await this.#openWhole(latest))
+      if (!arrived && role === 'cached') await this.#giveUp(digest, role)
+      return arrived
     })
-    if (object?.size === row.size) return new HeldBlob(object, row, () => this.#letGo(digest))
-    await object?.close()
-    this.#letGo(digest)
-    if (role === 'cached') await this.remove(digest, 'cached')
-    return undefined
   }
 
   /** Publishes a finished file whose digest has matched. The file is gone afterwards. */
-  async adopt(file: string, blob: NewBlob, role: BlobRole): Promise<void> {
-    await this.#changing.run(blob.digest, async () => {
-      this.#add(blob, role)
-      await this.#driver.adopt(file, blobKey(blob.digest))
-    })
+  adopt(file: string, blob: NewBlob, role: BlobRole): Promise<void> {
+    return this.#publish(blob, role, () => this.#driver.adopt(file, blobKey(blob.digest)))
   }
 
   /** Publishes small content, a manifest for example, whose digest has matched. */
-  async put(bytes: Uint8Array, blob: Omit<NewBlob, 'size'>, role: BlobRole): Promise<void> {
-    await this.#changing.run(blob.digest, async () => {
-      this.#add({ ...blob, size: bytes.length }, role)
-      await this.#driver.put(blobKey(blob.digest), bytes)
-    })
+  put(bytes: Uint8Array, blob: Omit<NewBlob, 'size'>, role: BlobRole): Promise<void> {
+    return this.#publish({ ...blob, size: bytes.length }, role, () => this.#driver.put(blobKey(blob.digest), bytes))
   }
 
   /** Keeps a blob that is already here for a push as well. @returns false when it is not here */
@@ -89,24 +82,56 @@ export class BlobStore {
   }
 
   /**
-   * Gives up one role; the file goes when no role is left.
+   * Forgets that it was fetched; the file goes unless it was pushed as well.
    *
    * @returns false when it is being read and was left alone
    */
   async evict(digest: Digest): Promise<boolean> {
-    if (this.#open.has(digest)) return false
-    await this.remove(digest, 'cached')
-    return true
+    return this.#changing.run(digest, async () => {
+      if (this.#open.has(digest)) return false
+      await this.#giveUp(digest, 'cached')
+      return true
+    })
   }
 
   /** Gives up one role, whoever reads it: readers that are open finish, the file goes when no role is left. */
   async remove(digest: Digest, role: BlobRole): Promise<void> {
-    await this.#changing.run(digest, async () => {
-      const row = this.#index.find(digest)
-      const needed = row && (role === 'cached' ? row.pushed : row.cached)
-      if (!needed) await this.#driver.delete(blobKey(digest))
-      this.#index.drop(digest, role)
+    await this.#changing.run(digest, () => this.#giveUp(digest, role))
+  }
+
+  async #publish(blob: NewBlob, role: BlobRole, write: () => Promise<void>): Promise<void> {
+    await this.#changing.run(blob.digest, async () => {
+      const before = this.find(blob.digest, role)
+      this.#add(blob, role)
+      try {
+        await write()
+      } catch (error) {
+        if (!before) this.#index.drop(blob.digest, role)
+        throw error
+      }
     })
+  }
+
+  async #giveUp(digest: Digest, role: BlobRole): Promise<void> {
+    const row = this.#index.find(digest)
+    const needed = role === 'cached' ? row?.pushed : row?.cached
+    if (!needed) await this.#driver.delete(blobKey(digest))
+    this.#index.drop(digest, role)
+  }
+
+  async #openWhole(row: BlobRow): Promise<StoredBlob | undefined> {
+    const { digest, size } = row
+    this.#hold(digest)
+    try {
+      const object = await this.#driver.open(blobKey(digest))
+      if (object?.size === size) return new HeldBlob(object, row, () => this.#letGo(digest))
+      await object?.close()
+    } catch (error) {
+      this.#letGo(digest)
+      throw error
+    }
+    this.#letGo(digest)
+    return undefined
   }
 
   #add({ digest, size, manifest, source }: NewBlob, role: BlobRole): void {
@@ -127,6 +152,7 @@ export class BlobStore {
 
 class HeldBlob implements StoredBlob, BlobReader {
   readonly size: number
+  #closed = false
 
   constructor(
     private readonly object: StoredObject,
@@ -141,6 +167,8 @@ class HeldBlob implements StoredBlob, BlobReader {
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
     this.letGo()
     await this.object.close()
   }

@@ -1,7 +1,9 @@
 import { type Digest, matches } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
 import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, blobsPrefix, digestFromParts, repositoriesPrefix } from '../storage/layout.js'
+import { parseManifestLink } from '../storage/links.js'
 import type { MetadataIndex } from './metadata-index.js'
 
 export interface RebuildReport {
@@ -41,10 +43,20 @@ export async function rebuild(deps: {
   return report
 }
 
-async function learnChildren(digest: Digest, mediaType: string, { driver, index }: { driver: StorageDriver; index: MetadataIndex }) {
-  const bytes = await driver.get(blobKey(digest))
-  if (!bytes || bytes.length > MANIFEST_LIMIT || !matches(digest, bytes)) return
-  index.setChildren(digest, childrenOf(parseManifest(bytes, mediaType)))
+async function learnChildren(
+  digest: Digest,
+  mediaType: string,
+  { driver, index }: { driver: StorageDriver; index: MetadataIndex },
+) {
+  const facts = await driver.stat(blobKey(digest))
+  const bytes = facts && facts.size <= MANIFEST_LIMIT ? await driver.get(blobKey(digest)) : undefined
+  if (!bytes || !matches(digest, bytes)) return
+  try {
+    index.setChildren(digest, childrenOf(parseManifest(bytes, mediaType)))
+  } catch (error) {
+    // An upstream's odd manifest is passed through as it is; only its children are not known.
+    if (!(error instanceof OciError)) throw error
+  }
 }
 
 async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
@@ -76,8 +88,8 @@ async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLoc
 }
 
 async function mediaTypeIn(driver: StorageDriver, key: string): Promise<string> {
-  const text = (await driver.get(key))?.toString() ?? ''
-  return /"mediaType":"([^"]*)"/.exec(text)?.[1] ?? ''
+  const bytes = await driver.get(key)
+  return (bytes && parseManifestLink(bytes)?.mediaType) ?? ''
 }
 
 async function* linksIn(driver: StorageDriver, prefix: string): AsyncGenerator<{ digest: Digest; key: string }> {

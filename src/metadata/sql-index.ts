@@ -31,7 +31,12 @@ export class SqlIndex implements MetadataIndex {
    * @returns `fresh` when nothing is known yet and the storage must be walked (`rebuild.ts`); `clean` when it was
    *   closed in order the last time
    */
-  static open({ file, now }: { file: string; now: () => number }): { index: SqlIndex; fresh: boolean; clean: boolean; damage?: unknown } {
+  static open({ file, now }: { file: string; now: () => number }): {
+    index: SqlIndex
+    fresh: boolean
+    clean: boolean
+    damage?: unknown
+  } {
     const existed = existsSync(file)
     try {
       const index = new SqlIndex(openDatabase(file), now)
@@ -190,7 +195,8 @@ function openDatabase(file: string): DatabaseSyncInstance {
   try {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000')
     const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
-    if (version > MIGRATIONS.length) throw new Error(`index.db has version ${version}, this program knows ${MIGRATIONS.length}`)
+    if (version > MIGRATIONS.length)
+      throw new Error(`index.db has version ${version}, this program knows ${MIGRATIONS.length}`)
     for (const [step, sql] of MIGRATIONS.entries()) {
       if (step >= version) db.exec(`BEGIN; ${sql} PRAGMA user_version = ${step + 1}; COMMIT`)
     }

@@ -27,9 +27,13 @@ export function parseRepository(text: string): Repository {
   if (text.length <= NAME_LIMIT && firstFits && rest.every((component) => COMPONENT.test(component))) {
     return text as Repository
   }
-  throw new OciError('NAME_INVALID', `not a repository name: lower-case components joined by /, at most ${NAME_LIMIT} characters`, {
-    detail: { name: text.slice(0, 160) },
-  })
+  throw new OciError(
+    'NAME_INVALID',
+    `not a repository name: lower-case components joined by /, at most ${NAME_LIMIT} characters`,
+    {
+      detail: { name: text.slice(0, 160) },
+    },
+  )
 }
 
 /** @throws {OciError} MANIFEST_INVALID on a bad tag, DIGEST_INVALID on a bad digest */
@@ -40,9 +44,13 @@ export function parseReference(text: string): Reference {
 /** @throws {OciError} MANIFEST_INVALID */
 export function parseTag(text: string): Tag {
   if (TAG.test(text)) return text as Tag
-  throw new OciError('MANIFEST_INVALID', 'not a tag: at most 128 of letters, digits, _ . and -, not beginning with . or -', {
-    detail: { tag: text.slice(0, 160) },
-  })
+  throw new OciError(
+    'MANIFEST_INVALID',
+    'not a tag: at most 128 of letters, digits, _ . and -, not beginning with . or -',
+    {
+      detail: { tag: text.slice(0, 160) },
+    },
+  )
 }
 
 export function isTag(text: string): text is Tag {

@@ -4,8 +4,8 @@ import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import type { FetchedManifest } from '../upstream/registry-client.js'
 import type { UpstreamGroup } from '../upstream/upstream-group.js'
-import { isAuthoritativeAbsence } from './translate.js'
 import type { NegativeCache } from './negative-cache.js'
+import { isAuthoritativeAbsence } from './translate.js'
 
 export interface ManifestFetcherDeps {
   group: UpstreamGroup

@@ -64,7 +64,9 @@ export class PullThrough implements ContentSource {
     const { fetcher, resolver, repository } = this.#deps
     return this.#translated('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
       const { manifest, ...answer } =
-        reference.kind === 'digest' ? await fetcher.get(repository, reference.digest) : await resolver.resolve(repository, reference.tag)
+        reference.kind === 'digest'
+          ? await fetcher.get(repository, reference.digest)
+          : await resolver.resolve(repository, reference.tag)
       return { ...manifest, ...answer }
     })
   }
@@ -78,7 +80,9 @@ export class PullThrough implements ContentSource {
     const { group, repository, budgetMs } = this.#deps
     const signal = AbortSignal.timeout(budgetMs)
     // A 404 is passed on: clients then look for the fallback tag (distribution specification, Referrers Tag Schema).
-    return this.#translated('MANIFEST_UNKNOWN', { digest: subject }, () => group.listReferrers(repository, subject, artifactType, signal))
+    return this.#translated('MANIFEST_UNKNOWN', { digest: subject }, () =>
+      group.listReferrers(repository, subject, artifactType, signal),
+    )
   }
 
   /** Does not ask again for a while what an origin said does not exist. */
@@ -94,7 +98,11 @@ export class PullThrough implements ContentSource {
     }
   }
 
-  async #translated<Value>(missing: Missing, detail: Record<string, unknown>, work: () => Promise<Value>): Promise<Value> {
+  async #translated<Value>(
+    missing: Missing,
+    detail: Record<string, unknown>,
+    work: () => Promise<Value>,
+  ): Promise<Value> {
     try {
       return await work()
     } catch (error) {

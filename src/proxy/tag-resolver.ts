@@ -103,7 +103,10 @@ export class TagResolver {
     const manifest = await manifests.get(question.name, record.digest)
     if (!manifest || !mayBeStale(record, now(), policy)) throw error
     const { repository, tag } = question
-    this.#log.warn({ repository, tag, digest: record.digest, reason: (error as Error).message }, 'tag could not be checked, serving the last answer')
+    this.#log.warn(
+      { repository, tag, digest: record.digest, reason: (error as Error).message },
+      'tag could not be checked, serving the last answer',
+    )
     const checked = new Date(record.checkedAt).toISOString()
     const why = isAbsence(error) ? 'no upstream has it any more' : 'no upstream could be asked'
     return { manifest, outcome: 'stale', warning: `111 entrepot "not revalidated: ${why}; last checked ${checked}"` }
@@ -127,7 +130,8 @@ export class TagResolver {
         return this.#askMirrors(question, record, error)
       }
     }
-    if (record && isHeld(record, now(), policy)) throw new Error('no origin can be reached, and its last word still stands')
+    if (record && isHeld(record, now(), policy))
+      throw new Error('no origin can be reached, and its last word still stands')
     try {
       return await this.#askAmong('mirrors', question, record)
     } catch {
@@ -149,12 +153,24 @@ export class TagResolver {
     const { group, budgetMs } = this.#deps
     const { repository, tag } = question
     const signal = AbortSignal.timeout(budgetMs)
-    if (!record) return this.#accept(among, question, record, await group.getManifest(repository, { kind: 'tag', tag }, { among, signal }))
+    if (!record)
+      return this.#accept(
+        among,
+        question,
+        record,
+        await group.getManifest(repository, { kind: 'tag', tag }, { among, signal }),
+      )
     const head = await group.headManifest(repository, tag, { among, signal })
     if (head.digest === record.digest) return this.#renew(among, question, record, head.upstream)
-    if (head.digest !== undefined && among === 'origins') return this.#move(question, record, { digest: head.digest, source: head.upstream })
+    if (head.digest !== undefined && among === 'origins')
+      return this.#move(question, record, { digest: head.digest, source: head.upstream })
     const not = (_upstream: string, digest: Digest) => among === 'mirrors' && record.earlier.includes(digest)
-    return this.#accept(among, question, record, await group.getManifest(repository, { kind: 'tag', tag }, { among, not, signal }))
+    return this.#accept(
+      among,
+      question,
+      record,
+      await group.getManifest(repository, { kind: 'tag', tag }, { among, not, signal }),
+    )
   }
 
   /** Still the same: the content is here, or is fetched anew by its digest. */
@@ -165,7 +181,11 @@ export class TagResolver {
   }
 
   /** An origin says that the tag has moved: the content may come from anybody. */
-  async #move(question: Question, record: TagRecord, { digest, source }: { digest: Digest; source: string }): Promise<CachedManifest> {
+  async #move(
+    question: Question,
+    record: TagRecord,
+    { digest, source }: { digest: Digest; source: string },
+  ): Promise<CachedManifest> {
     const { manifest } = await this.#deps.fetcher.get(question.repository, digest)
     this.#note(question, movedTo(digest, this.#word('origins', source), record))
     return manifest

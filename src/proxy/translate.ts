@@ -12,7 +12,10 @@ export function toOciError(error: unknown, missing: Missing, detail: Record<stri
   if (isTimeout(error)) return new OciError('UNAVAILABLE', 'no upstream answered in time', { cause: error, detail })
   const failures = failuresOf(error)
   if (!failures) return error
-  const options = { cause: error, detail: { ...detail, upstreams: failures.map(({ upstream, kind }) => ({ upstream, answer: kind })) } }
+  const options = {
+    cause: error,
+    detail: { ...detail, upstreams: failures.map(({ upstream, kind }) => ({ upstream, answer: kind })) },
+  }
   if (isAbsent(failures)) return new OciError(missing, `no upstream has it${grudge(failures)}`, options)
   const limited = failures.filter(({ kind }) => kind === 'limited')
   if (limited.length > 0 && failures.every(({ kind }) => kind === 'limited' || kind === 'quota' || isRefusal(kind))) {
@@ -45,7 +48,10 @@ function failuresOf(error: unknown): readonly UpstreamError[] | undefined {
 }
 
 function isAbsent(failures: readonly UpstreamError[]): boolean {
-  return failures.some(({ authoritative }) => authoritative) || (failures.length > 0 && failures.every(({ kind }) => isRefusal(kind)))
+  return (
+    failures.some(({ authoritative }) => authoritative) ||
+    (failures.length > 0 && failures.every(({ kind }) => isRefusal(kind)))
+  )
 }
 
 /** Registries hide what exists behind 401 and 403, so a refusal by all reads as absence. */

@@ -1,8 +1,8 @@
+import type { BlobStore, StoredBlob } from '../metadata/blob-store.js'
 import type { BlobReader, OpenBlob } from '../oci/content.js'
 import { type Digest, matches } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import { MANIFEST_LIMIT } from '../oci/manifest.js'
-import type { BlobStore, StoredBlob } from '../metadata/blob-store.js'
 
 /** Content kept in memory, bounded in bytes by whoever owns it. */
 export interface ContentMemory {
@@ -57,7 +57,8 @@ export class LocalContent {
 
 async function readWhole(blob: StoredBlob): Promise<Uint8Array> {
   try {
-    if (blob.size > MANIFEST_LIMIT) throw new Error(`${blob.row.digest} is too large to be read whole: ${blob.size} bytes`)
+    if (blob.size > MANIFEST_LIMIT)
+      throw new Error(`${blob.row.digest} is too large to be read whole: ${blob.size} bytes`)
     const bytes = Buffer.allocUnsafeSlow(blob.size)
     for (let position = 0; position < bytes.length; ) {
       const count = await blob.read(bytes.subarray(position), position)

@@ -45,7 +45,12 @@ export class Manifests {
    *
    * @throws {OciError} MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, UNAVAILABLE (507) when the disk is full
    */
-  put(repository: Repository, reference: Reference, bytes: Uint8Array, contentType: string | undefined): Promise<PushedManifest> {
+  put(
+    repository: Repository,
+    reference: Reference,
+    bytes: Uint8Array,
+    contentType: string | undefined,
+  ): Promise<PushedManifest> {
     const manifest = parsePushed(bytes, contentType)
     const digest = digestFor(reference, bytes)
     return this.#changing.run(repository, () =>
@@ -90,25 +95,22 @@ export class Manifests {
   }
 
   async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
-    const { content, events } = this.#deps
     const known = await links.manifest(digest)
     if (!known) throw unknown(links.repository, { digest })
     for (const tag of await links.tags()) {
       if ((await links.tag(tag))?.digest === digest) await this.#deleteTag(links, tag)
     }
-    const bytes = await content.manifestBytes(digest)
-    const subject = bytes && parseManifest(bytes, known.mediaType).subject
-    if (subject) await links.removeReferrer(subject.digest, digest)
+    if (known.subject) await links.removeReferrer(known.subject, digest)
     await links.removeManifest(digest)
-    events.emit('manifest.deleted', { repository: links.repository, digest })
+    this.#deps.events.emit('manifest.deleted', { repository: links.repository, digest })
   }
 }
 
-/** The links that make a manifest part of its repository, its place among the referrers first. */
+/** The links that make a manifest part of its repository. */
 async function link(links: RepositoryLinks, digest: Digest, size: number, manifest: Manifest): Promise<void> {
   const { mediaType, subject } = manifest
+  await links.addManifest(digest, { mediaType, size, ...(subject && { subject: subject.digest }) })
   if (subject) await links.addReferrer(subject.digest, describe(digest, size, manifest))
-  await links.addManifest(digest, { mediaType, size })
 }
 
 /** What the referrers API says of a manifest (distribution specification, Listing Referrers). */
@@ -128,10 +130,10 @@ function digestFor(reference: Reference, bytes: Uint8Array): Digest {
 /** @throws {OciError} MANIFEST_INVALID when it is none, or is called something else than it calls itself */
 function parsePushed(bytes: Uint8Array, contentType: string | undefined): Manifest {
   const type = bareType(contentType)
-  const said = type === '' || type === 'application/json' ? '' : type
-  const manifest = parseManifest(bytes, said)
+  const specific = type === 'application/json' ? '' : type
+  const manifest = parseManifest(bytes, specific)
   const { mediaType } = manifest
-  if ((type !== '' && said === '' && mediaType !== type && !isDerived(bytes)) || (said !== '' && mediaType !== said)) {
+  if (specific !== '' && mediaType.toLowerCase() !== specific) {
     throw new OciError('MANIFEST_INVALID', `the Content-Type is ${type}, the manifest calls itself ${mediaType}`)
   }
   if (!isManifestType(mediaType)) throw new OciError('MANIFEST_INVALID', `${mediaType} is no type of a manifest`)
@@ -139,4 +141,8 @@ function parsePushed(bytes: Uint8Array, contentType: string | undefined): Manife
     throw new OciError('MANIFEST_INVALID', 'schema 1 manifests are not taken: push schema 2 or OCI')
   }
   return manifest
+}
+
+function unknown(repository: Repository, detail: Record<string, string>): OciError {
+  return new OciError('MANIFEST_UNKNOWN', `no such manifest in ${repository}`, { detail })
 }

@@ -12,7 +12,13 @@ import {
   tagLinkKey,
   tagLinksPrefix,
 } from '../storage/layout.js'
-import { type ManifestLink, parseManifestLink, parseReferrerLink, parseTagLink, type TagLink } from '../storage/links.js'
+import {
+  type ManifestLink,
+  parseManifestLink,
+  parseReferrerLink,
+  parseTagLink,
+  type TagLink,
+} from '../storage/links.js'
 
 /** The link files of one repository: what belongs to it. They are the truth; the index only speeds things up. */
 export class RepositoryLinks {

@@ -41,7 +41,8 @@ export class RouteTable implements Resolver {
     if (ns !== undefined) return this.#proxied(this.#registry(ns), repository, true)
     const [first = '', ...rest] = repository.split('/')
     if (this.#localNamespaces.has(first)) return { kind: 'local', repository, source: this.#local(repository) }
-    if (rest.length > 0 && isHost(first)) return this.#proxied(this.#registry(first), parseRepository(rest.join('/')), false)
+    if (rest.length > 0 && isHost(first))
+      return this.#proxied(this.#registry(first), parseRepository(rest.join('/')), false)
     return this.#proxied(this.#default, repository, false)
   }
 

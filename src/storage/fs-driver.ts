@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { access, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import type { StorageDriver, StoredObject } from './driver.js'
 
 const isMissing = (error: unknown) =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '')
+
+const MOVE_ATTEMPTS = 10
 
 /** Objects as files below one folder. Writes go to a temporary name, are synced and moved into place. */
 export class FsDriver implements StorageDriver {
@@ -14,8 +16,8 @@ export class FsDriver implements StorageDriver {
 
   /** @param stagingDir on the same file system as `root`; small objects are written there first */
   constructor({ root, stagingDir }: { root: string; stagingDir: string }) {
-    this.#root = root
-    this.#staging = stagingDir
+    this.#root = resolve(root)
+    this.#staging = resolve(stagingDir)
   }
 
   async stat(key: string) {
@@ -75,9 +77,12 @@ export class FsDriver implements StorageDriver {
   async adopt(file: string, key: string): Promise<void> {
     const path = this.#path(key)
     await synced(file)
-    await mkdir(dirname(path), { recursive: true })
-    await rename(file, path)
-    await synced(dirname(path))
+    const made = await this.#moveInto(file, path)
+    // A new folder is there after a power failure only when the folder above it has been synced as well.
+    for (let at = dirname(path); ; at = dirname(at)) {
+      await synced(at)
+      if (made === undefined || at === dirname(made)) return
+    }
   }
 
   async delete(key: string): Promise<void> {
@@ -93,6 +98,22 @@ export class FsDriver implements StorageDriver {
     } catch (error) {
       if (isMissing(error)) return []
       throw error
+    }
+  }
+
+  /** @returns the uppermost folder that had to be made, if any */
+  async #moveInto(file: string, path: string): Promise<string | undefined> {
+    let uppermost: string | undefined
+    for (let attempt = 1; ; attempt++) {
+      const made = await mkdir(dirname(path), { recursive: true })
+      if (made !== undefined && (uppermost === undefined || made.length < uppermost.length)) uppermost = made
+      try {
+        await rename(file, path)
+        return uppermost
+      } catch (error) {
+        // The folder may have gone again with the last key in it, which somebody else was just deleting.
+        if (attempt === MOVE_ATTEMPTS || !isMissing(error) || !(await exists(file))) throw error
+      }
     }
   }
 
@@ -127,6 +148,13 @@ class OpenFile implements StoredObject {
   close(): Promise<void> {
     return this.handle.close()
   }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
 }
 
 async function synced(path: string): Promise<void> {

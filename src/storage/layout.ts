@@ -33,7 +33,8 @@ export const partFile = (digest: Digest) => `${algorithmOf(digest)}-${hexOf(dige
 export const digestOfPartFile = (name: string): Digest | undefined =>
   digestFromParts(...(name.replace(/\.part$/, '').split('-', 2) as [string, string]))
 
-export const blobKey = (digest: Digest) => `${blobsPrefix}/${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`
+export const blobKey = (digest: Digest) =>
+  `${blobsPrefix}/${algorithmOf(digest)}/${hexOf(digest).slice(0, 2)}/${hexOf(digest)}`
 
 export const repositoryPrefix = (name: string) => `${repositoriesPrefix}/${name}`
 export const manifestLinksPrefix = (name: string) => `${repositoryPrefix(name)}/_manifests`
@@ -42,7 +43,8 @@ export const blobLinksPrefix = (name: string) => `${repositoryPrefix(name)}/_blo
 export const blobLinkKey = (name: string, digest: Digest) => `${blobLinksPrefix(name)}/${pathOf(digest)}`
 export const tagLinksPrefix = (name: string) => `${repositoryPrefix(name)}/_tags`
 export const tagLinkKey = (name: string, tag: string) => `${tagLinksPrefix(name)}/${tag}`
-export const referrersPrefix = (name: string, subject: Digest) => `${repositoryPrefix(name)}/_referrers/${pathOf(subject)}`
+export const referrersPrefix = (name: string, subject: Digest) =>
+  `${repositoryPrefix(name)}/_referrers/${pathOf(subject)}`
 export const referrerKey = (name: string, subject: Digest, manifest: Digest) =>
   `${referrersPrefix(name, subject)}/${algorithmOf(manifest)}-${hexOf(manifest)}`
 

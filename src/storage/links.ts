@@ -7,6 +7,8 @@ export interface ManifestLink {
   mediaType: string
   /** bytes; absent where it was not written down */
   size?: number
+  /** The manifest that it refers to, among whose referrers it is listed. */
+  subject?: Digest
 }
 
 /** What a local repository's `_tags/<tag>` holds, as JSON; the pull-through half keeps more in its own. */
@@ -19,7 +21,12 @@ export interface TagLink {
 export function parseManifestLink(bytes: Uint8Array): ManifestLink | undefined {
   const json = parseRecord(bytes)
   if (typeof json?.mediaType !== 'string') return undefined
-  return { mediaType: json.mediaType, ...(typeof json.size === 'number' ? { size: json.size } : {}) }
+  const { mediaType, size, subject } = json
+  return {
+    mediaType,
+    ...(typeof size === 'number' && { size }),
+    ...(typeof subject === 'string' && isDigest(subject) && { subject }),
+  }
 }
 
 /** @returns `undefined` for what is no link: the tag reads as absent */

@@ -1,7 +1,7 @@
 import { access, constants, mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fillsDir, indexFile, LAYOUT_VERSION, layoutKey, lockFile, stagingDir, uploadsDir } from './layout.js'
 import { FsDriver } from './fs-driver.js'
+import { fillsDir, indexFile, LAYOUT_VERSION, layoutKey, lockFile, stagingDir, uploadsDir } from './layout.js'
 import { StoreLock } from './store-lock.js'
 
 /** A storage folder that is ours until `lock` is released. */
@@ -48,7 +48,8 @@ async function checkLayout(driver: FsDriver, path: string): Promise<void> {
   const bytes = await readFile(join(path, layoutKey)).catch(() => undefined)
   if (bytes === undefined) return driver.put(layoutKey, `${JSON.stringify({ version: LAYOUT_VERSION })}\n`)
   const version = Number(/"version"\s*:\s*(\d+)/.exec(bytes.toString())?.[1] ?? LAYOUT_VERSION)
-  if (version > LAYOUT_VERSION) throw new Error(`it was written by a newer entrepot (layout ${version}, this one knows ${LAYOUT_VERSION})`)
+  if (version > LAYOUT_VERSION)
+    throw new Error(`it was written by a newer entrepot (layout ${version}, this one knows ${LAYOUT_VERSION})`)
 }
 
 function explain(error: unknown): string {

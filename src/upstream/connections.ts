@@ -111,6 +111,8 @@ export class Connections {
       method,
       headers,
       signal: signal ?? null,
+      // undici closes a connection after a HEAD unless told otherwise; the GET that mostly follows is spared a handshake
+      reset: false,
     })
     // a body that breaks before anybody reads it must not end the process; whoever reads it gets the error all the same
     body.on('error', () => undefined)

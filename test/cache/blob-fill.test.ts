@@ -44,8 +44,14 @@ describe('BlobFill', () => {
   })
   afterEach(() => rm(dir, { recursive: true, force: true }))
 
-  const begin = (content: Buffer, source: BlobSource, options: { path?: string | undefined; admit?: () => boolean; digest?: string } = {}) =>
-    BlobFill.start({ digest: digestOf(content), source, path, admit: () => true, ...options } as Parameters<typeof BlobFill.start>[0])
+  const begin = (
+    content: Buffer,
+    source: BlobSource,
+    options: { path?: string | undefined; admit?: () => boolean; digest?: string } = {},
+  ) =>
+    BlobFill.start({ digest: digestOf(content), source, path, admit: () => true, ...options } as Parameters<
+      typeof BlobFill.start
+    >[0])
 
   test('readers at different paces, one joining late, all get the whole', async () => {
     const content = randomBytes(BIG)
@@ -216,7 +222,10 @@ describe('BlobFill', () => {
   test('the download goes on when its only reader leaves', async () => {
     const content = randomBytes(BIG)
     const half = latch()
-    const fill = await begin(content, new ScriptedSource({ content, gate: (at) => (at > BIG / 2 ? half.opened : undefined) }))
+    const fill = await begin(
+      content,
+      new ScriptedSource({ content, gate: (at) => (at > BIG / 2 ? half.opened : undefined) }),
+    )
     const reader = fill.reader()
     await reader.read(Buffer.alloc(1000), 0)
     await reader.close()
@@ -231,7 +240,10 @@ describe('BlobFill', () => {
   test('closing a reader ends a read that waits', async () => {
     const content = randomBytes(BIG)
     const never = latch()
-    const fill = await begin(content, new ScriptedSource({ content, gate: (at) => (at > BIG / 2 ? never.opened : undefined) }))
+    const fill = await begin(
+      content,
+      new ScriptedSource({ content, gate: (at) => (at > BIG / 2 ? never.opened : undefined) }),
+    )
     const reader = fill.reader()
     const waiting = reader.read(Buffer.alloc(10), BIG - 100)
     await expect.poll(() => fill.received).toBeGreaterThan(BIG / 2)
@@ -247,14 +259,22 @@ describe('BlobFill', () => {
   test('stopping keeps the part file', async () => {
     const content = randomBytes(BIG)
     const endless = latch()
-    const fill = await begin(content, new ScriptedSource({ content, breakAfter: 600_000 }, { content, gate: () => endless.opened }))
+    const fill = await begin(
+      content,
+      new ScriptedSource({ content, breakAfter: 600_000 }, { content, gate: () => endless.opened }),
+    )
     await expect.poll(() => fill.received).toBe(600_000)
     fill.stop()
     endless.open()
     await expect(fill.done).rejects.toThrow('stopping')
     await fill.release()
 
-    const next = await BlobFill.start({ digest: fill.digest, source: new ScriptedSource({ content }), path, admit: () => true })
+    const next = await BlobFill.start({
+      digest: fill.digest,
+      source: new ScriptedSource({ content }),
+      path,
+      admit: () => true,
+    })
 
     await next.done
     expect(digestOf(await readFile(path))).toBe(fill.digest)
@@ -265,7 +285,10 @@ describe('BlobFill', () => {
     test('a blob that is not admitted passes through at the pace of its reader, in bounded memory', async () => {
       const content = randomBytes(30_000_000)
       let given = 0
-      const source = new ScriptedSource({ content, chunk: 1_000_000, gate: (at) => void (given = at) })
+      const note = (at: number) => {
+        given = at
+      }
+      const source = new ScriptedSource({ content, chunk: 1_000_000, gate: note })
       const fill = await begin(content, source, { admit: () => false })
       const reader = fill.reader()
       await fill.ready

@@ -42,7 +42,10 @@ export class ScriptedSource implements BlobSource {
   }
 }
 
-async function* play({ content, breakAfter = Number.POSITIVE_INFINITY, chunk = 16_384, gate }: Stream, from: number): AsyncGenerator<Buffer> {
+async function* play(
+  { content, breakAfter = Number.POSITIVE_INFINITY, chunk = 16_384, gate }: Stream,
+  from: number,
+): AsyncGenerator<Buffer> {
   for (let at = from; at < content.length; at += chunk) {
     await gate?.(at)
     const sent = at - from

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { EventBus } from '../../events.js'
 import type { Logger } from 'pino'
+import type { EventBus } from '../../events.js'
 import { OciError } from '../../oci/errors.js'
 
 export interface AccessLogDeps {

@@ -24,6 +24,7 @@ function toShown(error: Error & { statusCode?: number }): OciError {
   if (error instanceof OciError) return error
   // Fastify's own refusals of malformed requests: its status, our body.
   const status = error.statusCode
-  if (status !== undefined && status >= 400 && status < 500) return new OciError('UNSUPPORTED', error.message, { status, cause: error })
+  if (status !== undefined && status >= 400 && status < 500)
+    return new OciError('UNSUPPORTED', error.message, { status, cause: error })
   return new OciError('UNKNOWN', 'internal error', { cause: error })
 }

@@ -30,5 +30,8 @@ export function blobHandlers({ pool }: { pool: BufferPool }): Handlers<'blob'> {
 
 /** Bytes by digest never change (RFC 8246). */
 function describe(reply: FastifyReply, content: (OpenBlob | BlobFacts) & { digest: Digest }): FastifyReply {
-  return describeContent(reply, content).headers({ 'accept-ranges': 'bytes', 'cache-control': 'max-age=31536000, immutable' })
+  return describeContent(reply, content).headers({
+    'accept-ranges': 'bytes',
+    'cache-control': 'max-age=31536000, immutable',
+  })
 }

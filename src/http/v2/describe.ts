@@ -20,5 +20,7 @@ export function describeContent(
 export function isNotModified(request: FastifyRequest, digest: Digest): boolean {
   const header = request.headers['if-none-match']
   if (header === undefined) return false
-  return header.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '').replaceAll('"', '') === digest)
+  return header
+    .split(',')
+    .some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '').replaceAll('"', '') === digest)
 }

@@ -13,7 +13,10 @@ const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 export interface Catalog {
   /** Names of the repositories here, in lexical order. */
-  repositories(page: { n?: number | undefined; last?: string | undefined }): Promise<{ repositories: string[]; more: boolean }>
+  repositories(page: {
+    n?: number | undefined
+    last?: string | undefined
+  }): Promise<{ repositories: string[]; more: boolean }>
 }
 
 export interface V2Services {
@@ -85,13 +88,17 @@ function note(request: FastifyRequest, endpoint: RepositoryEndpoint): void {
 }
 
 function notPushable(repository: string): OciError {
-  return new OciError('DENIED', `${repository} is mirrored from an upstream and takes no pushes: push to a local namespace, e.g. local/${repository}`)
+  return new OciError(
+    'DENIED',
+    `${repository} is mirrored from an upstream and takes no pushes: push to a local namespace, e.g. local/${repository}`,
+  )
 }
 
 /** The raw target, since Fastify's own parameters are unescaped already. @throws {OciError} NAME_INVALID */
 function splitTarget(request: FastifyRequest): { path: string; query: URLSearchParams } {
   const target = request.raw.url ?? ''
-  if (!target.startsWith(PREFIX)) throw new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
+  if (!target.startsWith(PREFIX))
+    throw new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
   const mark = target.indexOf('?')
   const path = mark < 0 ? target.slice(PREFIX.length) : target.slice(PREFIX.length, mark)
   return { path, query: new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1)) }

@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http'
 import { randomUUID } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { BufferPool } from '../../lib/buffer-pool.js'
 import type { OpenBlob } from '../../oci/content.js'
@@ -23,7 +23,12 @@ interface Answer {
  *
  * @throws {OciError} 416 before anything is sent
  */
-export async function sendBlob(request: FastifyRequest, reply: FastifyReply, blob: OpenBlob, pool: BufferPool): Promise<void> {
+export async function sendBlob(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  blob: OpenBlob,
+  pool: BufferPool,
+): Promise<void> {
   try {
     const answer = answerFor(blob, request.headers.range)
     const response = reply.raw
@@ -40,7 +45,8 @@ export async function sendBlob(request: FastifyRequest, reply: FastifyReply, blo
 function answerFor(blob: OpenBlob, rangeHeader: string | undefined): Answer {
   const { size } = blob
   // Without a length there is nothing to count a range against; the whole is a correct answer to any Range.
-  if (size === undefined) return { status: 200, headers: { 'content-type': TYPE }, pieces: [{ start: 0, end: Number.POSITIVE_INFINITY }] }
+  if (size === undefined)
+    return { status: 200, headers: { 'content-type': TYPE }, pieces: [{ start: 0, end: Number.POSITIVE_INFINITY }] }
   const ranges = parseRange(rangeHeader, size)
   if (ranges === 'unsatisfiable') {
     throw new OciError('SIZE_INVALID', `the range lies outside the blob of ${size} bytes`, {
@@ -48,10 +54,19 @@ function answerFor(blob: OpenBlob, rangeHeader: string | undefined): Answer {
       headers: { 'content-range': `bytes */${size}` },
     })
   }
-  if (!ranges) return { status: 200, headers: { 'content-type': TYPE, 'content-length': size }, pieces: [{ start: 0, end: size - 1 }] }
+  if (!ranges)
+    return {
+      status: 200,
+      headers: { 'content-type': TYPE, 'content-length': size },
+      pieces: [{ start: 0, end: size - 1 }],
+    }
   if (ranges.length > 1) return multipart(ranges, size)
   const [range] = ranges as [ByteRange]
-  const headers = { 'content-type': TYPE, 'content-length': lengthOf(range), 'content-range': contentRange(range, size) }
+  const headers = {
+    'content-type': TYPE,
+    'content-length': lengthOf(range),
+    'content-range': contentRange(range, size),
+  }
   return { status: 206, headers, pieces: [range] }
 }
 
@@ -66,10 +81,20 @@ function multipart(ranges: ByteRange[], size: number): Answer {
     `\r\n--${boundary}--\r\n`,
   ]
   const length = pieces.reduce((sum, piece) => sum + (typeof piece === 'string' ? piece.length : lengthOf(piece)), 0)
-  return { status: 206, headers: { 'content-type': `multipart/byteranges; boundary=${boundary}`, 'content-length': length }, pieces }
+  return {
+    status: 206,
+    headers: { 'content-type': `multipart/byteranges; boundary=${boundary}`, 'content-length': length },
+    pieces,
+  }
 }
 
-async function sendBody(response: ServerResponse, blob: OpenBlob, pieces: Piece[], pool: BufferPool, request: FastifyRequest): Promise<void> {
+async function sendBody(
+  response: ServerResponse,
+  blob: OpenBlob,
+  pieces: Piece[],
+  pool: BufferPool,
+  request: FastifyRequest,
+): Promise<void> {
   try {
     for (const piece of pieces) {
       if (typeof piece === 'string') await written(response, Buffer.from(piece))
@@ -93,7 +118,13 @@ async function sendBytes(response: ServerResponse, bytes: Uint8Array, request: F
 }
 
 /** Reads into two buffers in turn, one being filled while the other is on its way out. */
-async function sendRange(response: ServerResponse, blob: OpenBlob, { start, end }: ByteRange, pool: BufferPool, request: FastifyRequest) {
+async function sendRange(
+  response: ServerResponse,
+  blob: OpenBlob,
+  { start, end }: ByteRange,
+  pool: BufferPool,
+  request: FastifyRequest,
+) {
   const buffers = [pool.take(), pool.take()] as const
   const writes: [Promise<void>, Promise<void>] = [Promise.resolve(), Promise.resolve()]
   let returnable = true

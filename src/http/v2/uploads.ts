@@ -1,0 +1,96 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Digest, parseDigest } from '../../oci/digest.js'
+import { OciError } from '../../oci/errors.js'
+import { parseChunkRange } from '../../oci/range.js'
+import { parseRepository, type Repository } from '../../oci/reference.js'
+import type { LocalRegistry } from '../../registry/local-registry.js'
+import {
+  receivedRange,
+  type UploadChunk,
+  type UploadState,
+  type Uploads,
+  uploadLocation,
+} from '../../registry/uploads.js'
+import { restUnread } from './body.js'
+import type { Handlers, V2Request } from './handlers.js'
+
+/** end-4 to end-6, end-11, end-13 and end-14: `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<session>`. */
+export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
+  uploads: Handlers<'uploads'>
+  upload: Handlers<'upload'>
+} {
+  return {
+    uploads: { POST: (v2) => begin(uploads, v2) },
+    upload: {
+      async GET({ endpoint: { repository, session }, reply }) {
+        return describe(reply.code(204), repository, await uploads.status(repository, session)).send()
+      },
+
+      async PATCH({ endpoint: { repository, session }, request, reply }) {
+        const state = await restUnread(request, () => uploads.append(repository, session, chunkOf(request)))
+        return describe(reply.code(202), repository, state).send()
+      },
+
+      async PUT({ endpoint: { repository, session }, query, request, reply }) {
+        const digest = parseDigest(query.get('digest') ?? '')
+        await restUnread(request, () => uploads.finish(repository, session, digest, chunkOf(request)))
+        return created(reply, repository, digest)
+      },
+
+      async DELETE({ endpoint: { repository, session }, reply }) {
+        await uploads.cancel(repository, session)
+        return reply.code(204).send()
+      },
+    },
+  }
+}
+
+async function begin(uploads: Uploads, { endpoint: { repository }, query, request, reply }: V2Request<'uploads'>) {
+  const mount = query.get('mount')
+  const from = query.get('from')
+  if (mount !== null && from !== null && (await mounted(uploads, repository, parseDigest(mount), from))) {
+    return created(reply, repository, parseDigest(mount))
+  }
+  const whole = query.get('digest')
+  if (whole !== null) {
+    const digest = parseDigest(whole)
+    await restUnread(request, () => uploads.pushWhole(repository, digest, chunkOf(request)))
+    return created(reply, repository, digest)
+  }
+  const state = await uploads.begin(repository, query.get('digest-algorithm') ?? undefined)
+  return describe(reply.code(202), repository, state).send()
+}
+
+/** A name that is none cannot be mounted from; it is no reason to refuse the upload. */
+async function mounted(uploads: Uploads, repository: Repository, digest: Digest, from: string): Promise<boolean> {
+  try {
+    return await uploads.mount(repository, digest, parseRepository(from))
+  } catch (error) {
+    if (error instanceof OciError && error.code === 'NAME_INVALID') return false
+    throw error
+  }
+}
+
+function chunkOf(request: FastifyRequest): UploadChunk {
+  const { 'content-range': header, 'content-length': length } = request.headers
+  return {
+    body: request.raw,
+    range: header === undefined ? undefined : (parseChunkRange(header) ?? 'malformed'),
+    length: length === undefined ? undefined : Number(length),
+  }
+}
+
+function describe(reply: FastifyReply, repository: Repository, { session, size }: UploadState): FastifyReply {
+  return reply.headers({
+    location: uploadLocation(repository, session),
+    range: receivedRange(size),
+    'docker-upload-uuid': session,
+  })
+}
+
+function created(reply: FastifyReply, repository: Repository, digest: Digest): FastifyReply {
+  return reply
+    .code(201)
+    .headers({ location: `/v2/${repository}/blobs/${digest}`, 'docker-content-digest': digest })
+    .send()
+}

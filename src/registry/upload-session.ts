@@ -1,0 +1,138 @@
+import { createHash, type Hash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
+import { chunksOf } from '../lib/chunks.js'
+import { KeyedLock } from '../lib/keyed-lock.js'
+import { type Digest, digestFrom } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
+import type { Repository } from '../oci/reference.js'
+import type { UploadRecord } from './upload-records.js'
+import { UploadWriter } from './upload-writer.js'
+
+/** A request's body. `complete` says that all of it has arrived, read or not, as with `http.IncomingMessage`. */
+export type UploadBody = Readable & { readonly complete?: boolean }
+
+/** One push of one blob: a part file, and the running hash of what is in it. */
+export class UploadSession {
+  readonly id: string
+  readonly repository: Repository
+  readonly algorithm: string
+  readonly file: string
+  /** When it was last asked for, in ms since the epoch. */
+  usedAt: number
+  /** Finished, cancelled or expired: whoever still waited for it finds nothing. */
+  ended = false
+  readonly #turns = new KeyedLock<'session'>()
+  #waiting = 0
+  #askToLetGo: (() => void) | undefined
+  /** Of the file's first `hashed` bytes; forgotten when a write went wrong, and computed anew from the file. */
+  #running: { hash: Hash; hashed: number } | undefined
+
+  constructor({ record, file, usedAt }: { record: UploadRecord; file: string; usedAt: number }) {
+    this.id = record.session
+    this.repository = record.repository
+    this.algorithm = record.algorithm
+    this.file = file
+    this.usedAt = usedAt
+  }
+
+  get busy(): boolean {
+    return this.#waiting > 0 || this.#askToLetGo !== undefined
+  }
+
+  /**
+   * Runs `work` alone. A client whose connection died without a word comes back while the server still waits for the
+   * rest of the old request: that one is asked to let go.
+   */
+  async alone<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#waiting++
+    this.#askToLetGo?.()
+    return this.#turns.run('session', () => {
+      this.#waiting--
+      return work()
+    })
+  }
+
+  /** Bytes received so far. To be called within `alone`. */
+  async size(): Promise<number> {
+    return (await stat(this.file)).size
+  }
+
+  /**
+   * Takes in a body as far as it goes; what has arrived is kept however it ends. To be called within `alone`.
+   *
+   * @param limit bytes of it that are taken at most
+   * @returns bytes taken
+   * @throws {OciError} BLOB_UPLOAD_INVALID when the body broke off or is longer than `limit`
+   */
+  async append(body: UploadBody, limit = Number.POSITIVE_INFINITY): Promise<number> {
+    const writer = await UploadWriter.open(this.file)
+    const before = writer.size
+    try {
+      await this.#holding(body, () => this.#receive(body, writer, limit))
+    } finally {
+      await writer.close()
+    }
+    return writer.size - before
+  }
+
+  /** The digest of all that was received, computed already unless another algorithm is asked for. Within `alone`. */
+  async digest(algorithm: string): Promise<Digest> {
+    const hash = algorithm === this.algorithm ? (await this.#hash()).hash.copy() : await hashOf(this.file, algorithm)
+    return digestFrom(hash, algorithm)
+  }
+
+  async #receive(body: UploadBody, writer: UploadWriter, limit: number): Promise<void> {
+    const running = await this.#hash()
+    const end = writer.size + limit
+    for await (const chunk of chunksOf(body, brokenOff)) {
+      const taken = chunk.subarray(0, end - writer.size)
+      await this.#write(taken, writer, running)
+      if (taken.length < chunk.length) throw new OciError('SIZE_INVALID', 'the body is longer than its Content-Range')
+    }
+  }
+
+  /** Hashes on this thread while the write is under way on another. */
+  async #write(chunk: Buffer, writer: UploadWriter, running: { hash: Hash; hashed: number }): Promise<void> {
+    const written = writer.append(chunk)
+    // A failure is awaited below; until then it must not count as nobody's.
+    written.catch(() => {})
+    running.hash.update(chunk)
+    running.hashed += chunk.length
+    try {
+      await written
+    } catch (error) {
+      this.#running = undefined
+      throw error
+    }
+  }
+
+  async #holding<Result>(body: UploadBody, work: () => Promise<Result>): Promise<Result> {
+    this.#askToLetGo = () => {
+      if (!body.complete) body.destroy()
+    }
+    if (this.#waiting > 0) this.#askToLetGo()
+    try {
+      return await work()
+    } finally {
+      this.#askToLetGo = undefined
+    }
+  }
+
+  async #hash(): Promise<{ hash: Hash; hashed: number }> {
+    const size = await this.size()
+    if (this.#running?.hashed !== size) this.#running = { hash: await hashOf(this.file, this.algorithm), hashed: size }
+    return this.#running
+  }
+}
+
+function brokenOff(cause: unknown): OciError {
+  return new OciError('BLOB_UPLOAD_INVALID', 'the request broke off; what arrived of it is kept', { cause })
+}
+
+async function hashOf(file: string, algorithm: string): Promise<Hash> {
+  const hash = createHash(algorithm)
+  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer)
+  return hash
+}

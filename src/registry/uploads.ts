@@ -1,0 +1,245 @@
+import { randomUUID } from 'node:crypto'
+import type { EventBus } from '../events.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import { algorithmOf, type Digest } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
+import type { ByteRange } from '../oci/range.js'
+import type { Repository } from '../oci/reference.js'
+import { writing } from './full-disk.js'
+import type { RepositoryLinks } from './repository-links.js'
+import { UploadRecords } from './upload-records.js'
+import { type UploadBody, UploadSession } from './upload-session.js'
+
+/** Uploads that may be open at a time; beyond it clients are asked to wait. */
+const SESSIONS_LIMIT = 10_000
+/** An upload that nobody has continued for so long is given up. */
+const EXPIRES_AFTER_MS = 24 * 3_600_000
+const ALGORITHMS = ['sha256', 'sha512']
+
+export interface UploadsDeps {
+  dir: string
+  store: BlobStore
+  events: EventBus
+  links: (repository: Repository) => RepositoryLinks
+  /** Whether a blob may be mounted from there. */
+  isLocal: (repository: string) => boolean
+  now: () => number
+}
+
+/** Where an upload stands. */
+export interface UploadState {
+  session: string
+  /** bytes received */
+  size: number
+}
+
+/** What a request brings for an upload. */
+export interface UploadChunk {
+  body: UploadBody
+  /** Where the client says that it belongs; undefined: at the end of what is here. */
+  range: ByteRange | 'malformed' | undefined
+  /** Length of the body in bytes, where it was announced. */
+  length: number | undefined
+}
+
+/** Blobs being pushed. What was received outlives the client's connection and this process. */
+export class Uploads {
+  readonly #deps: UploadsDeps
+  readonly #records: UploadRecords
+  readonly #sessions = new Map<string, UploadSession>()
+
+  constructor(deps: UploadsDeps) {
+    this.#deps = deps
+    this.#records = new UploadRecords(deps)
+  }
+
+  /** Finds the uploads that an earlier process left. */
+  async start(): Promise<void> {
+    for (const { record, usedAt } of await this.#records.load()) {
+      const file = this.#records.partFile(record.session)
+      this.#sessions.set(record.session, new UploadSession({ record, file, usedAt }))
+    }
+  }
+
+  /**
+   * end-4a, end-11 without a mount.
+   *
+   * @param algorithm of the digest that the client will give
+   * @throws {OciError} TOOMANYREQUESTS, DIGEST_INVALID for an unknown algorithm, UNAVAILABLE (507) when the disk is full
+   */
+  async begin(repository: Repository, algorithm = 'sha256'): Promise<UploadState> {
+    if (!ALGORITHMS.includes(algorithm))
+      throw new OciError('DIGEST_INVALID', `digests are of ${ALGORITHMS.join(' or ')}`)
+    if (this.#sessions.size >= SESSIONS_LIMIT) {
+      throw new OciError('TOOMANYREQUESTS', 'too many uploads are open', { headers: { 'retry-after': '60' } })
+    }
+    const now = this.#deps.now()
+    const record = { session: randomUUID(), repository, algorithm, startedAt: now }
+    const session = new UploadSession({ record, file: this.#records.partFile(record.session), usedAt: now })
+    this.#sessions.set(session.id, session)
+    try {
+      await writing(() => this.#records.create(record))
+    } catch (error) {
+      await this.#end(session)
+      throw error
+    }
+    return { session: session.id, size: 0 }
+  }
+
+  /** end-13: asks whoever still writes to let go, since the one who asks is about to go on. */
+  status(repository: Repository, id: string): Promise<UploadState> {
+    return this.#with(repository, id, async (session) => ({ session: id, size: await session.size() }))
+  }
+
+  /**
+   * end-5.
+   *
+   * @throws {OciError} BLOB_UPLOAD_UNKNOWN; 416 with the current Range for a chunk out of order; SIZE_INVALID;
+   *   BLOB_UPLOAD_INVALID when the body broke off; UNAVAILABLE (507) when the disk is full. The upload can go on after each.
+   */
+  append(repository: Repository, id: string, chunk: UploadChunk): Promise<UploadState> {
+    return this.#with(repository, id, async (session) => {
+      await this.#take(session, chunk)
+      return { session: id, size: await session.size() }
+    })
+  }
+
+  /**
+   * end-6: takes the last bytes, if any, and publishes the blob. It is on stable storage when the promise resolves.
+   *
+   * @throws {OciError} DIGEST_INVALID when it is not what was received: the upload is gone then; as `append` otherwise
+   */
+  finish(repository: Repository, id: string, digest: Digest, chunk: UploadChunk): Promise<void> {
+    return this.#with(repository, id, async (session) => {
+      await this.#take(session, chunk)
+      await this.#publish(session, digest)
+    })
+  }
+
+  /** end-4b: a blob in one request. Nothing of it is kept when it fails: the client was told no session. */
+  async pushWhole(repository: Repository, digest: Digest, chunk: UploadChunk): Promise<void> {
+    const { session } = await this.begin(repository, algorithmOf(digest))
+    try {
+      await this.finish(repository, session, digest, chunk)
+    } catch (error) {
+      const left = this.#sessions.get(session)
+      if (left) await this.#end(left)
+      throw error
+    }
+  }
+
+  /**
+   * end-11.
+   *
+   * @returns false when `from` is no repository here or does not hold the blob: to be uploaded, then
+   */
+  async mount(repository: Repository, digest: Digest, from: Repository): Promise<boolean> {
+    const { isLocal, links, store, events } = this.#deps
+    if (!isLocal(from)) return false
+    const size = await links(from).blobSize(digest)
+    if (size === undefined || !(await store.keep(digest))) return false
+    await writing(() => links(repository).addBlob(digest))
+    events.emit('blob.pushed', { repository, digest, bytes: size })
+    return true
+  }
+
+  /** end-14. @throws {OciError} BLOB_UPLOAD_UNKNOWN */
+  cancel(repository: Repository, id: string): Promise<void> {
+    return this.#with(repository, id, (session) => this.#end(session))
+  }
+
+  /** Gives up what nobody has continued for a day. */
+  async sweep(): Promise<void> {
+    const limit = this.#deps.now() - EXPIRES_AFTER_MS
+    for (const session of [...this.#sessions.values()]) {
+      if (session.usedAt < limit && !session.busy) await session.alone(() => this.#expire(session, limit))
+    }
+  }
+
+  async #expire(session: UploadSession, limit: number): Promise<void> {
+    if (session.usedAt < limit && !session.ended) await this.#end(session)
+  }
+
+  async #with<Result>(
+    repository: Repository,
+    id: string,
+    work: (session: UploadSession) => Promise<Result>,
+  ): Promise<Result> {
+    const session = this.#sessions.get(id)
+    // A session is only known in its own repository: whoever may push elsewhere must not touch it.
+    if (session?.repository !== repository) throw unknownUpload(id)
+    return session.alone(async () => {
+      if (session.ended) throw unknownUpload(id)
+      try {
+        return await writing(() => work(session))
+      } catch (error) {
+        if (!isMissing(error)) throw error
+        await this.#end(session)
+        throw unknownUpload(id, error)
+      } finally {
+        session.usedAt = this.#deps.now()
+      }
+    })
+  }
+
+  async #take(session: UploadSession, { body, range, length }: UploadChunk): Promise<void> {
+    if (!range) return void (await session.append(body))
+    const size = await session.size()
+    if (range === 'malformed' || range.start !== size) throw outOfOrder(session, size)
+    const expected = range.end - range.start + 1
+    if (length !== undefined && length !== expected) {
+      throw new OciError('SIZE_INVALID', `the Content-Range is of ${expected} bytes, the body of ${length}`)
+    }
+    const taken = await session.append(body, expected)
+    if (taken < expected)
+      throw new OciError('SIZE_INVALID', `the Content-Range is of ${expected} bytes, the body was of ${taken}`)
+  }
+
+  async #publish(session: UploadSession, digest: Digest): Promise<void> {
+    const { store, links, events } = this.#deps
+    const { repository } = session
+    const received = await session.digest(algorithmOf(digest))
+    const size = await session.size()
+    if (received !== digest) {
+      await this.#end(session)
+      throw new OciError('DIGEST_INVALID', 'what was received has another digest', {
+        detail: { digest, received, bytes: size },
+      })
+    }
+    await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
+    await links(repository).addBlob(digest)
+    await this.#end(session)
+    events.emit('blob.pushed', { repository, digest, bytes: size })
+  }
+
+  async #end(session: UploadSession): Promise<void> {
+    session.ended = true
+    this.#sessions.delete(session.id)
+    await this.#records.remove(session.id)
+  }
+}
+
+/** The path of an upload, to be sent as Location: relative, so that it holds behind any proxy. */
+export function uploadLocation(repository: string, session: string): string {
+  return `/v2/${repository}/blobs/uploads/${session}`
+}
+
+/** `Range` of an upload: inclusive, cumulative and without a unit; `0-0` when there is nothing yet (end-5, end-13). */
+export function receivedRange(size: number): string {
+  return `0-${Math.max(0, size - 1)}`
+}
+
+function outOfOrder({ id, repository }: UploadSession, size: number): OciError {
+  return new OciError('BLOB_UPLOAD_INVALID', `the chunk does not begin at ${size}, where the last one ended`, {
+    status: 416,
+    headers: { range: receivedRange(size), location: uploadLocation(repository, id), 'docker-upload-uuid': id },
+  })
+}
+
+function unknownUpload(session: string, cause?: unknown): OciError {
+  return new OciError('BLOB_UPLOAD_UNKNOWN', 'no such upload: begin it again', { detail: { session }, cause })
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT'
+}
