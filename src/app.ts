@@ -76,7 +76,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     upstreams: () => groups.flatMap((group) => group.states().map((state) => ({ registry: group.registry, ...state }))),
   })
 
-  let stopping = false
+  let closing: Promise<void> | undefined
   const policy = new AccessPolicy({ anonymous: config.auth?.anonymous })
   const server = createServer({
     v2: {
@@ -93,7 +93,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     },
     operations: {
       stats: (windowMs) => statistics.snapshot(windowMs),
-      unready: () => (stopping ? 'the server is stopping' : undefined),
+      unready: () => (closing ? 'the server is stopping' : undefined),
     },
     log,
     events,
@@ -111,6 +111,20 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   cache.eviction.kick()
   const reconciling = index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal, log })
 
+  const close = async () => {
+    await drain(server)
+    await Promise.all(periodic.map((each) => each.stop()))
+    await reconciling
+    await cache.blobs.stop()
+    await cache.manifests.stop()
+    await cache.eviction.stop()
+    await local.stop()
+    await Promise.all(groups.map((group) => group.close()))
+    await statistics.stop()
+    index.index.close()
+    storage.lock.release()
+  }
+
   return {
     async listen() {
       const { host, port } = config.server
@@ -118,19 +132,9 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       return server.server.address() as AddressInfo
     },
 
-    async close() {
-      stopping = true
-      await drain(server)
-      await Promise.all(periodic.map((each) => each.stop()))
-      await reconciling
-      await cache.blobs.stop()
-      await cache.manifests.stop()
-      await cache.eviction.stop()
-      await local.stop()
-      await Promise.all(groups.map((group) => group.close()))
-      await statistics.stop()
-      index.index.close()
-      storage.lock.release()
+    close() {
+      closing ??= close()
+      return closing
     },
   }
 }

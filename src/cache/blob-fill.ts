@@ -45,6 +45,8 @@ export class BlobFill {
   readonly #abort = new AbortController()
   #hash: Hash
   #received = 0
+  /** Somebody has lied about this blob: no reader gets anything more of it unchecked. */
+  #cautious = false
   /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
   #inherited = false
   #size: number | undefined
@@ -194,7 +196,7 @@ export class BlobFill {
   #readableAt(position: number): number {
     const { readable } = this.#spool
     if (this.#state === 'verified') return readable - position
-    if (this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT) return 0
+    if (this.#cautious || (this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT)) return 0
     const end = this.#size ?? this.#received
     return Math.min(readable, end - 1) - position
   }
@@ -305,8 +307,12 @@ export class BlobFill {
     }
   }
 
-  /** The whole did not match: whoever has seen some of it is cut off, everybody else waits for the next try. */
+  /**
+   * The whole did not match: whoever has seen some of it is cut off; everybody else, and the one who was cut off and
+   * asks again, waits for the next try to be checked.
+   */
   async #restart(): Promise<void> {
+    this.#cautious = true
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
     if (!this.#inherited) this.#source.lied()
     for (const cursor of this.#cursors) cursor.cut = cursor.started

@@ -61,7 +61,7 @@ async function learnChildren(
 
 async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
   for (const algorithm of await driver.list(blobsPrefix)) {
-    for (const fold of await driver.list(blobsPrefix + '/' + algorithm.slice(0, -1))) {
+    for (const fold of await driver.list(`${blobsPrefix}/${algorithm.slice(0, -1)}`)) {
       const folder = `${blobsPrefix}/${algorithm}${fold.slice(0, -1)}`
       for (const hex of await driver.list(folder)) {
         const digest = digestFromParts(algorithm.slice(0, -1), hex)

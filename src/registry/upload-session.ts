@@ -10,6 +10,8 @@ import type { Repository } from '../oci/reference.js'
 import type { UploadRecord } from './upload-records.js'
 import { UploadWriter } from './upload-writer.js'
 
+const READ_CHUNK = 1024 * 1024
+
 /** A request's body. `complete` says that all of it has arrived, read or not, as with `http.IncomingMessage`. */
 export type UploadBody = Readable & { readonly complete?: boolean }
 
@@ -79,8 +81,8 @@ export class UploadSession {
 
   /** The digest of all that was received, computed already unless another algorithm is asked for. Within `alone`. */
   async digest(algorithm: string): Promise<Digest> {
-    const hash = algorithm === this.algorithm ? (await this.#hash()).hash.copy() : await hashOf(this.file, algorithm)
-    return digestFrom(hash, algorithm)
+    if (algorithm === this.algorithm) return digestFrom((await this.#hash()).hash.copy(), algorithm)
+    return digestFrom(await hashOf(this.file, algorithm, await this.size()), algorithm)
   }
 
   async #receive(body: UploadBody, writer: UploadWriter, limit: number): Promise<void> {
@@ -122,7 +124,8 @@ export class UploadSession {
 
   async #hash(): Promise<{ hash: Hash; hashed: number }> {
     const size = await this.size()
-    if (this.#running?.hashed !== size) this.#running = { hash: await hashOf(this.file, this.algorithm), hashed: size }
+    if (this.#running?.hashed !== size)
+      this.#running = { hash: await hashOf(this.file, this.algorithm, size), hashed: size }
     return this.#running
   }
 }
@@ -131,8 +134,11 @@ function brokenOff(cause: unknown): OciError {
   return new OciError('BLOB_UPLOAD_INVALID', 'the request broke off; what arrived of it is kept', { cause })
 }
 
-async function hashOf(file: string, algorithm: string): Promise<Hash> {
+/** Of the first `size` bytes. */
+async function hashOf(file: string, algorithm: string, size: number): Promise<Hash> {
   const hash = createHash(algorithm)
-  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer)
+  if (size === 0) return hash
+  const bytes = createReadStream(file, { end: size - 1, highWaterMark: READ_CHUNK })
+  for await (const chunk of bytes) hash.update(chunk as Buffer)
   return hash
 }

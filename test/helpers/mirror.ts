@@ -6,6 +6,7 @@ import { request } from 'undici'
 import { type App, buildApp } from '../../src/app.js'
 import { loadConfig } from '../../src/config/load.js'
 import { type Digest, digestFrom, hasherFor } from '../../src/oci/digest.js'
+import type { StatsDocument } from '../../src/stats/document.js'
 import { closing } from './upstream.js'
 
 export interface MirrorOptions {
@@ -77,8 +78,8 @@ export class Mirror {
     return this.get(`/v2/${repository}/manifests/${reference}`)
   }
 
-  async stats(query = ''): Promise<StatisticsDocument> {
-    return JSON.parse((await this.get(`/stats${query}`)).text) as StatisticsDocument
+  async stats(query = ''): Promise<StatsDocument> {
+    return JSON.parse((await this.get(`/stats${query}`)).text) as StatsDocument
   }
 }
 

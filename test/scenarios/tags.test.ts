@@ -1,0 +1,204 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Digest } from '../../src/oci/digest.js'
+import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
+import { type BuiltInUpstream, closeAll, startUpstream } from '../helpers/upstream.js'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+
+describe('a tag', () => {
+  let hub: BuiltInUpstream
+  let lagging: BuiltInUpstream
+  let mirror: Mirror
+  let clock: { now: number }
+
+  beforeEach(async () => {
+    clock = { now: Date.UTC(2030, 0, 1) }
+    hub = await startUpstream()
+    lagging = await startUpstream()
+    mirror = await start()
+  })
+  afterEach(closeAll)
+
+  const start = (storage?: string) =>
+    startMirror({
+      registries: {
+        'docker.io': registry(
+          [
+            { name: 'lagging', url: lagging.url },
+            { name: 'hub', url: hub.url, role: 'origin' },
+          ],
+          { tags: { ttl: '5m', staleIfError: '30d', originHold: '24h' } },
+        ),
+      },
+      now: () => clock.now,
+      ...(storage ? { storage } : {}),
+    })
+
+  /** The same images everywhere; what differs is where the tag points. */
+  function images() {
+    const contents = ['old', 'new', 'newest'].map((text) => Buffer.from(text))
+    const [old, fresh, newest] = contents.map((layer) => {
+      const image = hub.addImage('library/app', undefined, { layers: [layer] })
+      lagging.addImage('library/app', undefined, { layers: [layer] })
+      return image.manifest
+    }) as [Digest, Digest, Digest]
+    const point = (upstream: BuiltInUpstream, digest: string) =>
+      upstream.setTag('library/app', 'latest', digest as never)
+    return { old, fresh, newest, point }
+  }
+
+  const pull = () => mirror.manifest('library/app', 'latest')
+  const tagRequests = (upstream: BuiltInUpstream) => upstream.asked.filter((line) => line.endsWith('/manifests/latest'))
+
+  test('costs nothing within its TTL, and one HEAD after it when it has not moved', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    clock.now += 4 * MINUTE
+    await pull()
+    const within = tagRequests(hub)
+    clock.now += 2 * MINUTE
+
+    const after = await pull()
+
+    expect(within).toEqual(['GET /v2/library/app/manifests/latest'])
+    expect(tagRequests(hub).slice(1)).toEqual(['HEAD /v2/library/app/manifests/latest'])
+    expect(after).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'hit' } })
+  })
+
+  test('that has moved is fetched by its new digest', async () => {
+    const { old, fresh, point } = images()
+    point(hub, old)
+    await pull()
+    point(hub, fresh)
+    clock.now += 6 * MINUTE
+
+    expect(await pull()).toMatchObject({ digest: fresh, headers: { 'x-cache': 'miss' } })
+    expect(tagRequests(hub)).toEqual(['GET /v2/library/app/manifests/latest', 'HEAD /v2/library/app/manifests/latest'])
+  })
+
+  test('a hundred clients of one expired tag cost one request', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    clock.now += 6 * MINUTE
+
+    const got = await Promise.all(Array.from({ length: 100 }, () => mirror.head('/v2/library/app/manifests/latest')))
+
+    expect(new Set(got.map(({ headers }) => headers['docker-content-digest']))).toEqual(new Set([fresh]))
+    expect(tagRequests(hub)).toHaveLength(2)
+  })
+
+  test('is resolved by the origin though a mirror before it has an older one, whose content may serve', async () => {
+    const { old, fresh, point } = images()
+    point(lagging, old)
+    point(hub, fresh)
+
+    expect((await pull()).digest).toBe(fresh)
+    expect(tagRequests(lagging)).toEqual([])
+  })
+
+  test('that is unknown is resolved by a mirror while the origin is out of reach, and asked of the origin when it is back', async () => {
+    const { old, fresh, point } = images()
+    point(lagging, old)
+    point(hub, fresh)
+    await hub.stop()
+    expect(await pull()).toMatchObject({ digest: old, headers: { 'x-cache-source': 'lagging' } })
+
+    await hub.start()
+    clock.now += 3 * MINUTE
+
+    await expect.poll(async () => (await pull()).digest, { timeout: 15_000, interval: 300 }).toBe(fresh)
+  })
+
+  test('that an origin resolved stands, marked stale, while the origin is away, and never goes back to what it was', async () => {
+    const { old, fresh, newest, point } = images()
+    point(hub, old)
+    await pull()
+    point(hub, fresh)
+    clock.now += 6 * MINUTE
+    await pull()
+    point(lagging, old)
+    await hub.stop()
+    clock.now += 6 * MINUTE
+
+    const held = await pull()
+    clock.now += 25 * HOUR
+    const afterHold = await pull()
+    point(lagging, newest)
+    const moved = await pull()
+
+    expect(held).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+    expect(held.headers.warning).toMatch(/^111 entrepot "/)
+    expect(afterHold.digest).toBe(fresh)
+    expect(moved.digest).toBe(newest)
+  })
+
+  test('that no mirror and no origin can resolve is 503, not 404, while the origin is away', async () => {
+    await hub.stop()
+
+    expect((await pull()).status).toBe(503)
+  })
+
+  test('is served stale within two seconds when the origin has gone silent', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    hub.fault = () => ({ kind: 'hang' })
+    clock.now += 6 * MINUTE
+    const startedAt = performance.now()
+
+    const got = await pull()
+
+    expect(got).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+    expect(performance.now() - startedAt).toBeLessThan(2500)
+  })
+
+  test('is served stale when everybody answers 429, and not once it is too old', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    for (const upstream of [hub, lagging]) upstream.fault = () => ({ kind: 'status', status: 429 })
+    clock.now += 6 * MINUTE
+    const stale = await pull()
+    clock.now += 31 * 24 * HOUR
+
+    expect(stale).toMatchObject({ status: 200, headers: { 'x-cache': 'stale' } })
+    expect((await pull()).status).toBe(429)
+  })
+
+  test('that the origin has deleted is still served, marked stale', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    hub.removeTag('library/app', 'latest')
+    clock.now += 6 * MINUTE
+
+    expect(await pull()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+  })
+
+  test('is still known after a restart with every upstream gone', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    await mirror.close()
+    await Promise.all([hub.stop(), lagging.stop()])
+    mirror = await start(mirror.storage)
+
+    expect(await pull()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'hit' } })
+  })
+
+  test.each([-HOUR, HOUR])('a clock that jumps by %i ms neither expires nor freezes it', async (jump) => {
+    const { old, fresh, point } = images()
+    point(hub, old)
+    await pull()
+    point(hub, fresh)
+    clock.now += jump
+    const afterJump = await pull()
+    clock.now += 24 * HOUR
+
+    expect(afterJump.status).toBe(200)
+    expect((await pull()).digest).toBe(fresh)
+  })
+})
