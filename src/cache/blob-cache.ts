@@ -148,6 +148,8 @@ export class BlobCache {
       await this.#settled(fill, async (finished) => {
         if (!finished.file) return finished.removeFile()
         const blob = { digest, size: finished.received, manifest: false, source: finished.upstream }
+        // From here on it counts as stored, not as being filled: never as both.
+        parts.resize(digest, 0)
         await store.adopt(finished.file, blob, 'cached')
         events.emit('blob.filled', { digest, bytes: blob.size, source: blob.source })
         this.#log.info({ digest, bytes: blob.size, upstream: blob.source }, 'blob cached')

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { type UpstreamAuth, UpstreamGate } from './upstream-auth.js'
 import { UpstreamContent } from './upstream-content.js'
 import { breakingPoint, distort, type Fault, interrupt, type Reply } from './upstream-faults.js'
@@ -91,7 +92,9 @@ export class BuiltInUpstream extends UpstreamContent {
 
   /** Bytes of content among them: what answers with status 200 or 206 under `/v2/` had. */
   get contentBytesSent(): number {
-    const content = this.requests.filter(({ path, status }) => path.includes('/v2/') && (status === 200 || status === 206))
+    const content = this.requests.filter(
+      ({ path, status }) => path.includes('/v2/') && (status === 200 || status === 206),
+    )
     return content.reduce((sum, { bytesSent }) => sum + bytesSent, 0)
   }
 
@@ -99,6 +102,11 @@ export class BuiltInUpstream extends UpstreamContent {
   count(which: RegExp | ((request: UpstreamRequest) => boolean)): number {
     const matches = which instanceof RegExp ? (request: UpstreamRequest) => which.test(lineOf(request)) : which
     return this.requests.filter(matches).length
+  }
+
+  /** Connections that are open, idle ones included. */
+  async connections(): Promise<number> {
+    return promisify(this.#server.getConnections.bind(this.#server))()
   }
 
   /** Listens, on the same port as before if it did before. */
@@ -133,7 +141,12 @@ export class BuiltInUpstream extends UpstreamContent {
     const challenge = isToken ? undefined : this.gate.challenge(repositoryOf(below), authorization, this.origin)
     if (challenge) {
       const refusal = json({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] }, 401)
-      return this.#send(response, record, { ...refusal, headers: { ...refusal.headers, 'www-authenticate': challenge } }, undefined)
+      return this.#send(
+        response,
+        record,
+        { ...refusal, headers: { ...refusal.headers, 'www-authenticate': challenge } },
+        undefined,
+      )
     }
     const fault = this.fault?.(record)
     if (interrupt(fault, response)) return
@@ -151,10 +164,24 @@ export class BuiltInUpstream extends UpstreamContent {
     if (!url.pathname.startsWith(`${this.#options.prefix ?? ''}/v2/`)) return json({}, 404)
     const { pageSize = 1000, referrers = true } = this.#options
     const { range, 'if-none-match': ifNoneMatch } = headers
-    return answer({ content: this, path: below, query: url.searchParams, range, ifNoneMatch, fault, pageSize, referrers })
+    return answer({
+      content: this,
+      path: below,
+      query: url.searchParams,
+      range,
+      ifNoneMatch,
+      fault,
+      pageSize,
+      referrers,
+    })
   }
 
-  async #send(response: ServerResponse, record: UpstreamRequest, reply: Reply, fault: Fault | undefined): Promise<void> {
+  async #send(
+    response: ServerResponse,
+    record: UpstreamRequest,
+    reply: Reply,
+    fault: Fault | undefined,
+  ): Promise<void> {
     const { status, headers, body } = reply
     record.status = status
     const length = fault?.kind === 'chunked' ? {} : { 'content-length': String(body.length) }
@@ -173,7 +200,8 @@ export class BuiltInUpstream extends UpstreamContent {
     const beganAt = performance.now()
     while (record.bytesSent < body.length && !response.destroyed) {
       const rate = this.bytesPerSecond
-      const due = rate === undefined ? Infinity : Math.floor((rate * (performance.now() - beganAt + THROTTLE_STEP_MS)) / 1000)
+      const due =
+        rate === undefined ? Infinity : Math.floor((rate * (performance.now() - beganAt + THROTTLE_STEP_MS)) / 1000)
       const slice = body.subarray(record.bytesSent, Math.min(record.bytesSent + SLICE_BYTES, due))
       if (slice.length === 0) {
         await sleep(THROTTLE_STEP_MS)

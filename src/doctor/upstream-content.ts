@@ -50,7 +50,11 @@ export class UpstreamContent {
   }
 
   /** @param body bytes kept as they are, or an object written as JSON; its `mediaType` is the default type */
-  addManifest(repository: string, body: Buffer | string | object, { mediaType, tags = [] }: ManifestOptions = {}): Digest {
+  addManifest(
+    repository: string,
+    body: Buffer | string | object,
+    { mediaType, tags = [] }: ManifestOptions = {},
+  ): Digest {
     const bytes = Buffer.isBuffer(body) ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
     const digest = digestOf(bytes)
     const type = mediaType ?? parseManifest(bytes, '').mediaType
@@ -59,7 +63,11 @@ export class UpstreamContent {
     return digest
   }
 
-  addImage(repository: string, tag: string | undefined, { layers, docker = false, architecture = 'amd64' }: ImageOptions): AddedImage {
+  addImage(
+    repository: string,
+    tag: string | undefined,
+    { layers, docker = false, architecture = 'amd64' }: ImageOptions,
+  ): AddedImage {
     const types = docker ? DOCKER_TYPES : OCI_TYPES
     const layerDigests = layers.map((layer) => this.addBlob(layer))
     const config = this.addBlob(
@@ -87,7 +95,11 @@ export class UpstreamContent {
       platform: { architecture, os: 'linux' },
     }))
     const mediaType = docker ? MEDIA_TYPES.dockerList : MEDIA_TYPES.ociIndex
-    return this.addManifest(repository, { schemaVersion: 2, mediaType, manifests }, { tags: tag === undefined ? [] : [tag] })
+    return this.addManifest(
+      repository,
+      { schemaVersion: 2, mediaType, manifests },
+      { tags: tag === undefined ? [] : [tag] },
+    )
   }
 
   setTag(repository: string, tag: string, digest: Digest): void {
@@ -120,7 +132,15 @@ export class UpstreamContent {
       const parsed = parseManifest(bytes, mediaType)
       if (parsed.subject?.digest !== subject) return []
       const { artifactType, annotations } = parsed
-      return [{ mediaType, digest, size: bytes.length, ...(artifactType && { artifactType }), ...(annotations && { annotations }) }]
+      return [
+        {
+          mediaType,
+          digest,
+          size: bytes.length,
+          ...(artifactType && { artifactType }),
+          ...(annotations && { annotations }),
+        },
+      ]
     })
   }
 

@@ -67,7 +67,9 @@ export function distort(fault: Fault | undefined, reply: Reply): Reply {
       return { ...reply, body: flipped(body, fault.at - start) }
     case 'shift-range': {
       const range = headers['content-range']?.replace(/\d+/, String(start + fault.by))
-      return range === undefined ? reply : { ...reply, headers: { ...headers, 'content-range': range }, body: body.subarray(fault.by) }
+      return range === undefined
+        ? reply
+        : { ...reply, headers: { ...headers, 'content-range': range }, body: body.subarray(fault.by) }
     }
     case 'short':
       return { ...reply, body: body.subarray(0, -DIFFERENCE) }
@@ -76,7 +78,10 @@ export function distort(fault: Fault | undefined, reply: Reply): Reply {
     case 'gzip':
       return { status, headers: { ...headers, 'content-encoding': 'gzip' }, body: gzipSync(body), start }
     case 'no-digest':
-      return { ...reply, headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== DIGEST_HEADER)) }
+      return {
+        ...reply,
+        headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== DIGEST_HEADER)),
+      }
     case 'wrong-digest':
       return { ...reply, headers: { ...headers, [DIGEST_HEADER]: `sha256:${'0'.repeat(64)}` } }
     default:

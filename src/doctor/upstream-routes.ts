@@ -24,7 +24,8 @@ export function repositoryOf(path: string): string {
 /** What an honest registry answers. */
 export function answer(asked: Asked): Reply {
   if (asked.path === '') return json({})
-  const [, repository = '', endpoint, last = ''] = /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/.exec(asked.path) ?? []
+  const [, repository = '', endpoint, last = ''] =
+    /^(.+)\/(manifests|blobs|tags|referrers)\/([^/]+)$/.exec(asked.path) ?? []
   switch (endpoint) {
     case 'manifests':
       return manifest(asked, repository, last)
@@ -51,7 +52,11 @@ function manifest({ content, ifNoneMatch }: Asked, repository: string, reference
 function blob({ content, range, fault }: Asked, digest: string): Reply {
   const bytes = content.blob(digest)
   if (!bytes) return unknown('BLOB_UNKNOWN')
-  const headers = { 'content-type': 'application/octet-stream', 'docker-content-digest': digest, 'accept-ranges': 'bytes' }
+  const headers = {
+    'content-type': 'application/octet-stream',
+    'docker-content-digest': digest,
+    'accept-ranges': 'bytes',
+  }
   const ranges = fault?.kind === 'ignore-range' ? undefined : parseRange(range, bytes.length)
   if (ranges === 'unsatisfiable') {
     return { status: 416, headers: { 'content-range': `bytes */${bytes.length}` }, body: Buffer.alloc(0), start: 0 }

@@ -71,7 +71,7 @@ const TOP = 20
 
 /** @param since where `tally` begins, ms since the epoch */
 export function documentOf(
-  { since, tally }: { since: number; tally: Readonly<Tally> },
+  { since, tally }: { since: number; tally: Tally },
   { cache, local, upstreams }: Present,
   uptimeMs: number,
 ): StatsDocument {
@@ -104,7 +104,7 @@ function bytesOf({ served, fromCache, fromUpstream }: RegistryCounts): ByteCount
   return { served, fromCache, fromUpstream, saved: Math.max(0, served - fromUpstream) }
 }
 
-function withCounts(upstream: UpstreamStatus, { upstreams }: Readonly<Tally>): UpstreamStatus {
+function withCounts(upstream: UpstreamStatus, { upstreams }: Tally): UpstreamStatus {
   const { registry, name, role, state, ttfbMs, bytesPerSecond, rateLimit } = upstream
   const { requests, errors, bytes } = upstreams.get(upstreamKey(upstream)) ?? newUpstream()
   return {
@@ -122,10 +122,7 @@ function withCounts(upstream: UpstreamStatus, { upstreams }: Readonly<Tally>): U
 }
 
 /** Every registry that is configured or was counted: configured ones first, in their order. */
-function registriesOf(
-  { registries }: Readonly<Tally>,
-  upstreams: readonly UpstreamStatus[],
-): StatsDocument['registries'] {
+function registriesOf({ registries }: Tally, upstreams: readonly UpstreamStatus[]): StatsDocument['registries'] {
   const names = new Set([...upstreams.map(({ registry }) => registry), ...registries.keys()])
   return Object.fromEntries(
     [...names].map((name) => {

@@ -52,7 +52,7 @@ export class StoredTally {
     return this.#since
   }
 
-  get tally(): Readonly<Tally> {
+  get tally(): Tally {
     return this.#tally
   }
 

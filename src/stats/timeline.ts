@@ -11,13 +11,11 @@ export interface TimelineOptions extends StoredTallyOptions {
 /** The recent past, in a ring of equal buckets that begin at multiples of their length. */
 export class Timeline {
   readonly #bucketMs: number
-  readonly #namesLimit: number
   readonly #ring: StoredTally[]
 
   /** Loads every bucket that was kept. */
   constructor({ bucketMs, buckets, ...options }: TimelineOptions) {
     this.#bucketMs = bucketMs
-    this.#namesLimit = options.namesLimit
     this.#ring = Array.from({ length: buckets }, (_, at) =>
       StoredTally.load({ ...options, name: `${options.name}.${at}` }, 0),
     )
@@ -39,7 +37,7 @@ export class Timeline {
   /** Everything from `from` to `now`, counted from the start of the bucket that holds `from`. */
   sum(from: number, now: number): { since: number; tally: Tally } {
     const since = Math.floor(from / this.#bucketMs) * this.#bucketMs
-    const tally = new Tally(this.#namesLimit)
+    const tally = new Tally(Number.POSITIVE_INFINITY)
     for (const bucket of this.#ring) if (bucket.since >= since && bucket.since <= now) tally.merge(bucket.tally)
     return { since, tally }
   }

@@ -52,7 +52,9 @@ export class Asker {
       if (!isWanted(answer.status, question)) throw this.#refusal(answer)
       const encoding = header(answer.headers, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
       if (encoding !== 'identity' && encoding !== '') {
-        throw new UpstreamError('lying', `encoded as ${encoding.slice(0, 40)} although identity was asked for`, { upstream })
+        throw new UpstreamError('lying', `encoded as ${encoding.slice(0, 40)} although identity was asked for`, {
+          upstream,
+        })
       }
       return answer
     } catch (error) {
@@ -99,7 +101,12 @@ export class Asker {
 
   #send({ method = 'GET', path, headers, signal }: Question, used: Authorization | undefined): Promise<Followed> {
     const { connections, upstream } = this.#options
-    return follow(connections, upstream, this.#urlOf(path), { method, headers: { ...ALWAYS, ...headers }, authorization: used?.header, signal })
+    return follow(connections, upstream, this.#urlOf(path), {
+      method,
+      headers: { ...ALWAYS, ...headers },
+      authorization: used?.header,
+      signal,
+    })
   }
 
   #refusal(answer: Answer & { elsewhere?: boolean }): UpstreamError {
@@ -112,7 +119,11 @@ export class Asker {
 
   #error(kind: UpstreamFailure, message: string, retryAfterMs?: number): UpstreamError {
     const { upstream, role } = this.#options
-    return new UpstreamError(kind, message, { upstream, retryAfterMs, authoritative: kind === 'not-found' && role === 'origin' })
+    return new UpstreamError(kind, message, {
+      upstream,
+      retryAfterMs,
+      authoritative: kind === 'not-found' && role === 'origin',
+    })
   }
 }
 

@@ -53,7 +53,11 @@ export class Authorizer {
    * @param refused what the request carried
    * @throws {UpstreamError} `denied` when there is nothing (else) to answer with, or the token service's own failure
    */
-  async answer(header: string | string[] | undefined, repository: string, refused: Authorization | undefined): Promise<Authorization> {
+  async answer(
+    header: string | string[] | undefined,
+    repository: string,
+    refused: Authorization | undefined,
+  ): Promise<Authorization> {
     const challenges = parseChallenges(header)
     const bearer = challenges.find(({ scheme, params }) => scheme === 'bearer' && params.realm)
     if (bearer) {
@@ -69,8 +73,10 @@ export class Authorizer {
 
   #requestOf({ params }: Challenge, repository: string): TokenRequest {
     const realm = params.realm !== undefined && URL.canParse(params.realm) ? new URL(params.realm) : undefined
-    if (realm?.protocol !== 'https:' && realm?.protocol !== 'http:') throw this.#denied('challenges with a realm that is no URL')
-    if (this.#url.protocol === 'https:' && realm.protocol === 'http:') throw this.#denied('challenges with a realm that is not https')
+    if (realm?.protocol !== 'https:' && realm?.protocol !== 'http:')
+      throw this.#denied('challenges with a realm that is no URL')
+    if (this.#url.protocol === 'https:' && realm.protocol === 'http:')
+      throw this.#denied('challenges with a realm that is not https')
     if (isInternalHost(realm.hostname) && !isInternalHost(this.#url.hostname)) {
       throw this.#denied('challenges with a realm inside this machine')
     }
@@ -87,7 +93,10 @@ export class Authorizer {
   #credentialFor(realmHost: string): Credential | undefined {
     if (!this.#credential || sameOwner(realmHost, this.#url.hostname)) return this.#credential
     if (!this.#warned) {
-      this.#log.warn({ realmHost }, 'the token service is of another domain than the upstream: asked without credentials')
+      this.#log.warn(
+        { realmHost },
+        'the token service is of another domain than the upstream: asked without credentials',
+      )
     }
     this.#warned = true
     return undefined

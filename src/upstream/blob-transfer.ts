@@ -156,11 +156,13 @@ export class BlobTransfer {
     let at = from
     for await (const chunk of stream.body) {
       at += chunk.length
-      if (size !== undefined && at > size) throw new UpstreamError('lying', 'the blob is longer than announced', { upstream })
+      if (size !== undefined && at > size)
+        throw new UpstreamError('lying', 'the blob is longer than announced', { upstream })
       this.#contributors.add(lane)
       yield chunk
     }
-    if (size !== undefined && at < size) throw new UpstreamError('down', `the blob ended after ${at} of ${size} bytes`, { upstream })
+    if (size !== undefined && at < size)
+      throw new UpstreamError('down', `the blob ended after ${at} of ${size} bytes`, { upstream })
     lane.upstream.health.succeeded()
   }
 
@@ -176,7 +178,9 @@ export class BlobTransfer {
   #exhausted(): boolean {
     const left = this.#lanes.filter((lane) => !isDone(lane))
     if (left.length === 0) return true
-    const somebodySpoke = this.#lanes.some(({ lastError }) => lastError?.kind === 'not-found' || lastError?.kind === 'denied')
+    const somebodySpoke = this.#lanes.some(
+      ({ lastError }) => lastError?.kind === 'not-found' || lastError?.kind === 'denied',
+    )
     return somebodySpoke && left.every(({ upstream, failures }) => failures === 0 && !upstream.health.usable())
   }
 

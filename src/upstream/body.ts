@@ -44,7 +44,8 @@ export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGe
       const rest = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk
       skip -= chunk.length - rest.length
       given += rest.length
-      if (length !== undefined && given > length) throw new UpstreamError('lying', 'the body is longer than announced', { upstream })
+      if (length !== undefined && given > length)
+        throw new UpstreamError('lying', 'the body is longer than announced', { upstream })
       if (rest.length > 0) yield rest
     }
   } catch (error) {
@@ -66,7 +67,8 @@ export async function readWhole(answer: Answer, limit: number, options: BodyOpti
   let length = 0
   for await (const chunk of readBody(answer, options)) {
     length += chunk.length
-    if (length > limit) throw new UpstreamError('lying', `the body is longer than ${limit} bytes`, { upstream: options.upstream })
+    if (length > limit)
+      throw new UpstreamError('lying', `the body is longer than ${limit} bytes`, { upstream: options.upstream })
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)

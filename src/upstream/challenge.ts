@@ -35,8 +35,9 @@ function parseOne(header: string): Challenge[] {
     }
     const [, name = '', quoted, plain] = part
     const value = quoted?.replaceAll(/\\(.)/g, '$1') ?? plain
+    const current = challenges.at(-1)
     if (value === undefined) challenges.push({ scheme: name.toLowerCase(), params: {} })
-    else challenges.at(-1)?.params && (challenges.at(-1)!.params[name.toLowerCase()] = value)
+    else if (current) current.params[name.toLowerCase()] = value
   }
   return challenges
 }

@@ -94,8 +94,10 @@ export class Connections {
   failure(cause: unknown): UpstreamError {
     if (cause instanceof UpstreamError) return cause
     const upstream = this.#upstream
-    if (cause instanceof FirstByteError) return new UpstreamError('slow', cause.message, { upstream, silent: true, cause })
-    if (cause instanceof ConnectError) return new UpstreamError('down', cause.message, { upstream, unreached: true, cause })
+    if (cause instanceof FirstByteError)
+      return new UpstreamError('slow', cause.message, { upstream, silent: true, cause })
+    if (cause instanceof ConnectError)
+      return new UpstreamError('down', cause.message, { upstream, unreached: true, cause })
     return new UpstreamError('down', `the connection broke: ${reasonOf(cause)}`, { upstream, cause })
   }
 
@@ -105,7 +107,11 @@ export class Connections {
 
   async #request(dispatcher: Dispatcher, url: URL, { method, headers, signal }: Sending): Promise<Answer> {
     const sentAt = performance.now()
-    const { statusCode, headers: answered, body } = await dispatcher.request({
+    const {
+      statusCode,
+      headers: answered,
+      body,
+    } = await dispatcher.request({
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method,

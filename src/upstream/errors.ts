@@ -31,7 +31,14 @@ export class UpstreamError extends Error {
   constructor(
     readonly kind: UpstreamFailure,
     message: string,
-    { upstream, retryAfterMs, unreached = false, silent = false, authoritative = false, cause }: UpstreamErrorOptions = {},
+    {
+      upstream,
+      retryAfterMs,
+      unreached = false,
+      silent = false,
+      authoritative = false,
+      cause,
+    }: UpstreamErrorOptions = {},
   ) {
     super(message, { cause })
     this.upstream = upstream
@@ -47,12 +54,17 @@ export class AllUpstreamsFailedError extends Error {
   override readonly name = 'AllUpstreamsFailedError'
 
   constructor(readonly failures: readonly UpstreamError[]) {
-    super(`every upstream failed: ${failures.map(({ upstream, kind, message }) => `${upstream}: ${kind} (${message})`).join('; ')}`)
+    super(
+      `every upstream failed: ${failures.map(({ upstream, kind, message }) => `${upstream}: ${kind} (${message})`).join('; ')}`,
+    )
   }
 
   /** Whether nobody has it: an origin said so, or everyone who was asked did. */
   get absent(): boolean {
     const all = this.failures
-    return all.some(({ authoritative }) => authoritative) || (all.length > 0 && all.every(({ kind }) => kind === 'not-found'))
+    return (
+      all.some(({ authoritative }) => authoritative) ||
+      (all.length > 0 && all.every(({ kind }) => kind === 'not-found'))
+    )
   }
 }

@@ -39,7 +39,12 @@ export class Health {
     const { registry, upstream, log, now } = deps
     this.#deps = deps
     this.#log = log.child({ module: 'health', registry, upstream })
-    this.#circuit = new Circuit({ now, threshold: THRESHOLD, coolDownMs: COOL_DOWN_MS, maxCoolDownMs: MAX_COOL_DOWN_MS })
+    this.#circuit = new Circuit({
+      now,
+      threshold: THRESHOLD,
+      coolDownMs: COOL_DOWN_MS,
+      maxCoolDownMs: MAX_COOL_DOWN_MS,
+    })
   }
 
   get state(): UpstreamState {
@@ -72,7 +77,11 @@ export class Health {
     const last = this.#lastFailure
     const kind = this.state === 'quarantined' ? 'lying' : (last?.kind ?? 'down')
     const retryAfterMs = this.state === 'limited' ? this.#restsUntil - now() : undefined
-    return new UpstreamError(kind, `left alone for now: ${last?.message ?? this.state}`, { upstream, retryAfterMs, cause: last })
+    return new UpstreamError(kind, `left alone for now: ${last?.message ?? this.state}`, {
+      upstream,
+      retryAfterMs,
+      cause: last,
+    })
   }
 
   succeeded(): void {

@@ -58,7 +58,13 @@ async function fromFallbackTag(listing: Listing, digest: Digest): Promise<Descri
   const tag = digest.replace(':', '-').slice(0, 128)
   const { repository, signal, asker, read, upstream } = listing
   const headers = { accept: MEDIA_TYPES.ociIndex }
-  const answer = await asker.ask({ path: `/v2/${repository}/manifests/${tag}`, repository, headers, signal, accept: [404] })
+  const answer = await asker.ask({
+    path: `/v2/${repository}/manifests/${tag}`,
+    repository,
+    headers,
+    signal,
+    accept: [404],
+  })
   const bytes = await read(answer)
   return answer.status === 404 ? [] : manifestsOf({ bytes, answer, json: parseObject(bytes, upstream) }, upstream)
 }
@@ -78,9 +84,16 @@ async function* pages(listing: Listing, first: string, accept: readonly number[]
   let path: string | undefined = first
   while (path !== undefined) {
     if (seen.has(path)) throw new UpstreamError('lying', 'a list whose pages lead in a circle', { upstream })
-    if (seen.size === PAGES_LIMIT) throw new UpstreamError('lying', `a list of more than ${PAGES_LIMIT} pages`, { upstream })
+    if (seen.size === PAGES_LIMIT)
+      throw new UpstreamError('lying', `a list of more than ${PAGES_LIMIT} pages`, { upstream })
     seen.add(path)
-    const answer: Answer = await asker.ask({ path, repository, headers: { accept: 'application/json' }, signal, accept })
+    const answer: Answer = await asker.ask({
+      path,
+      repository,
+      headers: { accept: 'application/json' },
+      signal,
+      accept,
+    })
     const bytes = await read(answer)
     yield { json: answer.status === 200 ? parseObject(bytes, upstream) : {}, bytes, answer }
     path = asker.nextPage(path, header(answer.headers, 'link'))

@@ -40,7 +40,8 @@ export function checkManifestType(contentType: string | undefined, upstream: str
 function mediaTypeOf({ contentType, upstream, bytes }: ManifestAnswer, json: Record<string, unknown>): string {
   const type = checkManifestType(contentType, upstream)
   if (!GENERIC.has(type)) return type
-  if (!MANIFEST_FIELDS.some((field) => field in json)) throw new UpstreamError('lying', 'JSON that is no manifest', { upstream })
+  if (!MANIFEST_FIELDS.some((field) => field in json))
+    throw new UpstreamError('lying', 'JSON that is no manifest', { upstream })
   try {
     const { mediaType } = parseManifest(bytes, '')
     return isManifestType(mediaType) ? mediaType : derivedType(json)

@@ -50,7 +50,13 @@ export function discard({ body }: Answer): void {
 }
 
 /** A redirect's target out of reach says nothing of whether the upstream itself can be reached. */
-async function sendTo(connections: Connections, upstream: string, at: URL, sending: Sending, elsewhere: boolean): Promise<Answer> {
+async function sendTo(
+  connections: Connections,
+  upstream: string,
+  at: URL,
+  sending: Sending,
+  elsewhere: boolean,
+): Promise<Answer> {
   try {
     return await connections.send(at, sending)
   } catch (error) {

@@ -94,7 +94,15 @@ export class RegistryClient {
     this.allows = globMatcher(options.allow)
     this.traffic = new Traffic({ registry, upstream, events })
     this.#connections = new Connections({ upstream, timeouts })
-    this.#asker = new Asker({ upstream, role, base, connections: this.#connections, authorizer, traffic: this.traffic, now })
+    this.#asker = new Asker({
+      upstream,
+      role,
+      base,
+      connections: this.#connections,
+      authorizer,
+      traffic: this.traffic,
+      now,
+    })
   }
 
   get name(): string {
@@ -119,12 +127,23 @@ export class RegistryClient {
   /** end-3 HEAD: what the upstream says of a manifest, unchecked but for a page in its place. */
   async headManifest(repository: Repository, reference: Reference, signal?: AbortSignal): Promise<ManifestHead> {
     const path = `/v2/${repository}/manifests/${printReference(reference)}`
-    const answer = await this.#asker.ask({ method: 'HEAD', path, repository, headers: { accept: MANIFEST_ACCEPT }, signal })
+    const answer = await this.#asker.ask({
+      method: 'HEAD',
+      path,
+      repository,
+      headers: { accept: MANIFEST_ACCEPT },
+      signal,
+    })
     discard(answer)
     const { headers } = answer
     const mediaType = checkManifestType(header(headers, 'content-type'), this.name)
     const digest = header(headers, 'docker-content-digest') ?? ''
-    return { digest: isDigest(digest) ? digest : undefined, mediaType, size: contentLength(headers), upstream: this.name }
+    return {
+      digest: isDigest(digest) ? digest : undefined,
+      mediaType,
+      size: contentLength(headers),
+      upstream: this.name,
+    }
   }
 
   /**
@@ -154,7 +173,11 @@ export class RegistryClient {
   }
 
   /** end-2 HEAD; where that gives no length, the first byte is asked for. @throws {UpstreamError} `lying` when no size can be had */
-  async statBlob(repository: Repository, digest: Digest, signal?: AbortSignal): Promise<{ size: number; upstream: string }> {
+  async statBlob(
+    repository: Repository,
+    digest: Digest,
+    signal?: AbortSignal,
+  ): Promise<{ size: number; upstream: string }> {
     const path = `/v2/${repository}/blobs/${digest}`
     const head = await this.#asker.ask({ method: 'HEAD', path, repository, signal, accept: [405, 501] })
     discard(head)
@@ -212,7 +235,13 @@ export class RegistryClient {
   }
 
   #listing(repository: Repository, signal: AbortSignal | undefined) {
-    return { asker: this.#asker, read: (answer: Answer) => this.#whole(answer, signal), repository, upstream: this.name, signal }
+    return {
+      asker: this.#asker,
+      read: (answer: Answer) => this.#whole(answer, signal),
+      repository,
+      upstream: this.name,
+      signal,
+    }
   }
 
   #whole(answer: Answer, signal: AbortSignal | undefined): Promise<Buffer> {

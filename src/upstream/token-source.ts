@@ -59,7 +59,6 @@ export class TokenSource {
     this.#tokens = new LRUCache({ max: CACHED_TOKENS })
   }
 
-
   /** @throws {UpstreamError} `denied`, `limited`, `down`, `slow` or `lying`, as the token service answered */
   get(request: TokenRequest, { upstream, credential, refused }: TokenQuery): Promise<Token> {
     const key = keyOf(request, credential)
@@ -90,7 +89,11 @@ export class TokenSource {
   }
 
   /** By global fetch, looked up at each call; a redirect is an error, so that no credential can travel on. */
-  async #ask({ realm, service, scope }: TokenRequest, upstream: string, credential: Credential | undefined): Promise<Response> {
+  async #ask(
+    { realm, service, scope }: TokenRequest,
+    upstream: string,
+    credential: Credential | undefined,
+  ): Promise<Response> {
     const url = new URL(realm)
     if (service !== undefined) url.searchParams.set('service', service)
     for (const one of scope.split(' ')) url.searchParams.append('scope', one)

@@ -77,7 +77,11 @@ export class UpstreamGroup {
   }
 
   /** @throws {UpstreamError} an origin's own not-found of a tag, at once; for a digest the others are asked as well */
-  getManifest(repository: Repository, reference: Reference, { among, not, signal }: ManifestOptions): Promise<FetchedManifest> {
+  getManifest(
+    repository: Repository,
+    reference: Reference,
+    { among, not, signal }: ManifestOptions,
+  ): Promise<FetchedManifest> {
     const ask: Ask<FetchedManifest> = async ({ client, name }) => {
       const manifest = await client.getManifest(repository, reference, signal)
       if (!not?.(name, manifest.digest)) return manifest
@@ -180,12 +184,23 @@ export class UpstreamGroup {
 
   #originsFirst(): Upstream[] {
     const trusted = this.#among('origins')
-    return [...trusted, ...this.#upstreams.filter((upstream) => !trusted.includes(upstream) && upstream.client.options.resolve !== 'never')]
+    return [
+      ...trusted,
+      ...this.#upstreams.filter(
+        (upstream) => !trusted.includes(upstream) && upstream.client.options.resolve !== 'never',
+      ),
+    ]
   }
 }
 
 /** Builds a registry's group with a client and a health for each upstream; `close` of the group closes them. */
-export function createUpstreamGroup({ registry, upstreams, events, log, now }: CreateUpstreamGroupOptions): UpstreamGroup {
+export function createUpstreamGroup({
+  registry,
+  upstreams,
+  events,
+  log,
+  now,
+}: CreateUpstreamGroupOptions): UpstreamGroup {
   const members = upstreams.map((options) => {
     const client = new RegistryClient({ options, events, log, now })
     const probe = (signal: AbortSignal) => client.ping(signal)

@@ -84,7 +84,7 @@ export async function startLocalServer(folder: string, { now = Date.now }: { now
     port,
     url: `http://127.0.0.1:${port}`,
     told,
-    /** Ends like a killed process: connections cut, nothing written down. */
+    /** Cuts every connection and lets go of the folder; nothing of an upload is written down at this moment. */
     async kill() {
       server.server.closeAllConnections()
       await server.close()

@@ -1,5 +1,9 @@
 import pino from 'pino'
-import { type BuiltInUpstream, type BuiltInUpstreamOptions, startUpstream as start } from '../../src/doctor/built-in-upstream.js'
+import {
+  type BuiltInUpstream,
+  type BuiltInUpstreamOptions,
+  startUpstream as start,
+} from '../../src/doctor/built-in-upstream.js'
 import { EventBus, type Events } from '../../src/events.js'
 import { type Digest, digestFrom, hasherFor } from '../../src/oci/digest.js'
 import { parseRepository, type Repository } from '../../src/oci/reference.js'
@@ -50,12 +54,23 @@ export class Watch {
 
   /** The states told, in order. */
   get states(): string[] {
-    return this.heard.flatMap(({ name, event }) => (name === 'upstream.state' ? [`${event.upstream} ${event.state}`] : []))
+    return this.heard.flatMap(({ name, event }) =>
+      name === 'upstream.state' ? [`${event.upstream} ${event.state}`] : [],
+    )
   }
 }
 
 export function upstreamOptions(url: string, options: Partial<UpstreamOptions> = {}): UpstreamOptions {
-  return { registry: 'docker.io', name: 'hub', url, role: 'origin', resolve: 'fallback', allow: [], timeouts: TIMEOUTS, ...options }
+  return {
+    registry: 'docker.io',
+    name: 'hub',
+    url,
+    role: 'origin',
+    resolve: 'fallback',
+    allow: [],
+    timeouts: TIMEOUTS,
+    ...options,
+  }
 }
 
 export function clientOf(

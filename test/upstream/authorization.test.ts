@@ -1,6 +1,14 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { parseTag, referenceOf } from '../../src/oci/reference.js'
-import { clientOf, closeAll, digestOfBody, inRepository, REPOSITORY, startUpstream, Watch } from '../helpers/upstream.js'
+import {
+  clientOf,
+  closeAll,
+  digestOfBody,
+  inRepository,
+  REPOSITORY,
+  startUpstream,
+  Watch,
+} from '../helpers/upstream.js'
 
 afterEach(closeAll)
 
@@ -117,7 +125,9 @@ describe('an upstream that wants Basic', () => {
   ])('%s is denied', async (_case, credential, requests) => {
     const upstream = await startUpstream({ auth: { kind: 'basic', username: 'ann', password: 'secret' } })
 
-    await expect(clientOf(upstream.url, credential).getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied' })
+    await expect(clientOf(upstream.url, credential).getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({
+      kind: 'denied',
+    })
 
     expect(upstream.requests).toHaveLength(requests)
   })
@@ -145,7 +155,8 @@ describe('a redirect', () => {
     const registry = await startUpstream({ auth: { kind: 'bearer' } })
     const digest = registry.addBlob(1000)
     const moved = `/v2/${REPOSITORY}/blobs/${digest}?again`
-    registry.fault = ({ path }) => (path.startsWith('/v2/') && path !== moved ? { kind: 'redirect', to: moved } : undefined)
+    registry.fault = ({ path }) =>
+      path.startsWith('/v2/') && path !== moved ? { kind: 'redirect', to: moved } : undefined
 
     const stream = await clientOf(registry.url).getBlob(REPOSITORY, digest, 0)
 
@@ -179,18 +190,23 @@ describe('a redirect', () => {
     await expect(asked).rejects.toMatchObject({ kind: 'lying', message: expect.stringContaining(message) })
   })
 
-  test.each([403, 404])('to a place that answers %i is no word of the registry, and its query is not told', async (status) => {
-    const store = await startUpstream()
-    const registry = await startUpstream()
-    const digest = registry.addBlob(10)
-    store.fault = () => ({ kind: 'status', status })
-    registry.fault = redirectTo(`${store.url}/blob?signature=secret`)
+  test.each([403, 404])(
+    'to a place that answers %i is no word of the registry, and its query is not told',
+    async (status) => {
+      const store = await startUpstream()
+      const registry = await startUpstream()
+      const digest = registry.addBlob(10)
+      store.fault = () => ({ kind: 'status', status })
+      registry.fault = redirectTo(`${store.url}/blob?signature=secret`)
 
-    const failure = await clientOf(registry.url).getBlob(REPOSITORY, digest, 0).catch((error: unknown) => error)
+      const failure = await clientOf(registry.url)
+        .getBlob(REPOSITORY, digest, 0)
+        .catch((error: unknown) => error)
 
-    expect(failure).toMatchObject({ kind: 'down', authoritative: false })
-    expect(String(failure)).not.toContain('secret')
-  })
+      expect(failure).toMatchObject({ kind: 'down', authoritative: false })
+      expect(String(failure)).not.toContain('secret')
+    },
+  )
 
   test('to a place out of reach does not make the registry unreached', async () => {
     const store = await startUpstream()

@@ -29,7 +29,10 @@ async function start(options: { a?: Partial<UpstreamOptions>; b?: Partial<Upstre
 }
 
 /** Downloads as a fill does: reports what broke, and goes on where it stopped. */
-async function download(transfer: BlobTransfer, signal?: AbortSignal): Promise<{ digest: string; size: number; sources: string[] }> {
+async function download(
+  transfer: BlobTransfer,
+  signal?: AbortSignal,
+): Promise<{ digest: string; size: number; sources: string[] }> {
   const hash = createHash('sha256')
   const sources: string[] = []
   for (let offset = 0; ; ) {
@@ -169,7 +172,10 @@ describe('a transfer', () => {
       transfer.lied()
     }
 
-    const failures = [{ upstream: 'a', kind: 'lying' }, { upstream: 'b', kind: 'lying' }]
+    const failures = [
+      { upstream: 'a', kind: 'lying' },
+      { upstream: 'b', kind: 'lying' },
+    ]
     await expect(transfer.next(0)).rejects.toMatchObject({ name: 'AllUpstreamsFailedError', failures })
     expect([a.requests.length, b.requests.length]).toEqual([1, 1])
   })

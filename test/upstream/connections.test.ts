@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { createServer, type Socket } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
 import { parseTag, referenceOf } from '../../src/oci/reference.js'
 import { startBlackHole } from '../helpers/black-hole.js'
@@ -9,7 +9,10 @@ import { clientOf, closeAll, closing, REPOSITORY } from '../helpers/upstream.js'
 afterEach(closeAll)
 
 const LATEST = referenceOf(parseTag('latest'))
-const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n'
+const HEAD = 'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\n'
+
+/** undici looks at an idle socket for a moment before it uses it again. */
+const IDLE_MS = 20
 
 /** Speaks for each request of each connection as it is told: both counted from 0. */
 async function startRaw(speak: (socket: Socket, connection: number, request: number) => void) {
@@ -46,6 +49,7 @@ describe('a kept-alive connection', () => {
     })
     const client = clientOf(url)
     await client.headManifest(REPOSITORY, LATEST)
+    await sleep(IDLE_MS)
 
     await client.headManifest(REPOSITORY, LATEST)
 
@@ -59,6 +63,7 @@ describe('a kept-alive connection', () => {
     })
     const client = clientOf(url)
     await client.headManifest(REPOSITORY, LATEST)
+    await sleep(IDLE_MS)
 
     await expect(client.headManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'down', unreached: false })
 

@@ -32,7 +32,14 @@ describe('Health', () => {
     watch = new Watch()
     probes = []
     const probe = () => new Promise<void>((succeed, fail) => void probes.push({ succeed, fail }))
-    health = new Health({ registry: 'docker.io', upstream: 'hub', probe, events: watch.events, log: watch.log, now: Date.now })
+    health = new Health({
+      registry: 'docker.io',
+      upstream: 'hub',
+      probe,
+      events: watch.events,
+      log: watch.log,
+      now: Date.now,
+    })
   })
 
   afterEach(() => {

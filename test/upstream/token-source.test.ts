@@ -9,7 +9,8 @@ const UPSTREAM = { upstream: 'hub' }
 describe('TokenSource', () => {
   let now = START
   let tokens: TokenSource
-  const endpoint = () => nock('https://auth.example.test').get('/token').query({ service: REQUEST.service, scope: REQUEST.scope })
+  const endpoint = () =>
+    nock('https://auth.example.test').get('/token').query({ service: REQUEST.service, scope: REQUEST.scope })
 
   beforeEach(() => {
     now = START
@@ -56,7 +57,9 @@ describe('TokenSource', () => {
 
   test('a credential goes along as Basic, and its tokens are nobody else’s', async () => {
     endpoint().basicAuth({ user: 'ann', pass: 's:cret' }).reply(200, { token: 'hers' })
-    endpoint().matchHeader('authorization', (value) => value === undefined).reply(200, { token: 'anybodys' })
+    endpoint()
+      .matchHeader('authorization', (value) => value === undefined)
+      .reply(200, { token: 'anybodys' })
 
     const hers = await tokens.get(REQUEST, { ...UPSTREAM, credential: { username: 'ann', password: 's:cret' } })
     const anybodys = await tokens.get(REQUEST, UPSTREAM)
@@ -69,7 +72,11 @@ describe('TokenSource', () => {
     ['429', () => endpoint().reply(429, '', { 'retry-after': '9' }), { kind: 'limited', retryAfterMs: 9000 }],
     ['500', () => endpoint().reply(500), { kind: 'down' }],
     ['no token', () => endpoint().reply(200, {}), { kind: 'denied' }],
-    ['a token that would break out of its header', () => endpoint().reply(200, { token: 'a\r\nb: c' }), { kind: 'denied' }],
+    [
+      'a token that would break out of its header',
+      () => endpoint().reply(200, { token: 'a\r\nb: c' }),
+      { kind: 'denied' },
+    ],
     ['a page', () => endpoint().reply(200, '<html>'), { kind: 'lying' }],
     ['an endless answer', () => endpoint().reply(200, 'x'.repeat(300_000)), { kind: 'lying' }],
     ['a redirect', () => endpoint().reply(302, '', { location: 'https://elsewhere.example.test/' }), { kind: 'down' }],
@@ -78,7 +85,11 @@ describe('TokenSource', () => {
   ])('%s is an UpstreamError', async (_case, arrange, expected) => {
     arrange()
 
-    await expect(tokens.get(REQUEST, UPSTREAM)).rejects.toMatchObject({ name: 'UpstreamError', upstream: 'hub', ...expected })
+    await expect(tokens.get(REQUEST, UPSTREAM)).rejects.toMatchObject({
+      name: 'UpstreamError',
+      upstream: 'hub',
+      ...expected,
+    })
   })
 
   test('a failure is not kept: the next one asks again', async () => {

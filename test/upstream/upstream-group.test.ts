@@ -5,7 +5,17 @@ import { parseTag, referenceOf } from '../../src/oci/reference.js'
 import type { UpstreamOptions } from '../../src/upstream/registry-client.js'
 import type { UpstreamGroup } from '../../src/upstream/upstream-group.js'
 import { startBlackHole } from '../helpers/black-hole.js'
-import { closeAll, closing, digestOfBody, groupOf, inRepository, REPOSITORY, startUpstream, upstreamOptions, Watch } from '../helpers/upstream.js'
+import {
+  closeAll,
+  closing,
+  digestOfBody,
+  groupOf,
+  inRepository,
+  REPOSITORY,
+  startUpstream,
+  upstreamOptions,
+  Watch,
+} from '../helpers/upstream.js'
 
 afterEach(async () => {
   vi.useRealTimers()
@@ -42,15 +52,27 @@ describe('who is asked', () => {
   test('for content by digest: the first in the configured order', async () => {
     const { group, manifest, m1, m2, hub } = await start()
 
-    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({ upstream: 'm1' })
+    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({
+      upstream: 'm1',
+    })
     expect(counts(m1, m2, hub)).toEqual([1, 0, 0])
   })
 
   test.each<[string, Record<string, Partial<UpstreamOptions>>, 'origins' | 'mirrors', string]>([
     ['for a tag: the origin', {}, 'origins', 'hub'],
-    ['for a tag: a mirror that resolves always comes in its place of the order', { m2: { resolve: 'always' } }, 'origins', 'm2'],
+    [
+      'for a tag: a mirror that resolves always comes in its place of the order',
+      { m2: { resolve: 'always' } },
+      'origins',
+      'm2',
+    ],
     ['for a tag among mirrors: those that resolve as a fallback', { m1: { resolve: 'never' } }, 'mirrors', 'm2'],
-    ['in a registry without origin: all in order', { hub: { role: 'mirror' }, m1: { resolve: 'never' } }, 'origins', 'm2'],
+    [
+      'in a registry without origin: all in order',
+      { hub: { role: 'mirror' }, m1: { resolve: 'never' } },
+      'origins',
+      'm2',
+    ],
   ])('%s', async (_case, options, among, upstream) => {
     const { group, manifest } = await start(options)
 
@@ -59,7 +81,11 @@ describe('who is asked', () => {
   })
 
   test('only those whose `allow` has the repository, and nobody is a refusal', async () => {
-    const { group, layer } = await start({ m1: { allow: ['other/*'] }, m2: { allow: ['library/*'] }, hub: { allow: ['library/*'] } })
+    const { group, layer } = await start({
+      m1: { allow: ['other/*'] },
+      m2: { allow: ['library/*'] },
+      hub: { allow: ['library/*'] },
+    })
 
     expect(await group.statBlob(REPOSITORY, layer)).toMatchObject({ upstream: 'm2', size: 7 })
     const failures = [{ kind: 'denied', message: expect.stringContaining('my/app') }]
@@ -93,7 +119,9 @@ describe('failover', () => {
     const { group, manifest, m1, m2 } = await start()
     failWith(m1, fault)
 
-    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({ upstream: 'm2' })
+    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({
+      upstream: 'm2',
+    })
     expect(counts(m1, m2)).toEqual([1, 1])
   })
 
@@ -109,7 +137,9 @@ describe('failover', () => {
       { watch },
     )
 
-    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({ upstream: 'hub' })
+    expect(await group.getManifest(REPOSITORY, referenceOf(manifest), { among: 'all' })).toMatchObject({
+      upstream: 'hub',
+    })
     expect(watch.states).toEqual(['refusing open', 'tls open'])
   })
 
@@ -167,7 +197,8 @@ describe('failover', () => {
     const { group, m1, layer } = await start()
     m1.fault = ({ path }) => (path.startsWith(`/v2/${REPOSITORY}/`) ? { kind: 'status', status: 403 } : undefined)
 
-    for (let layers = 0; layers < 5; layers++) expect(await group.statBlob(REPOSITORY, layer)).toMatchObject({ upstream: 'm2' })
+    for (let layers = 0; layers < 5; layers++)
+      expect(await group.statBlob(REPOSITORY, layer)).toMatchObject({ upstream: 'm2' })
 
     expect(m1.requests).toHaveLength(1)
     expect(await group.statBlob(inRepository('library/other'), layer)).toMatchObject({ upstream: 'm1' })
@@ -202,7 +233,9 @@ describe('an upstream that is left alone', () => {
     const { hub, manifest } = await start()
     const group = groupOf([upstreamOptions(hub.url)])
     await hub.stop()
-    await expect(group.headManifest(REPOSITORY, TAG, { among: 'origins' })).rejects.toMatchObject({ failures: [{ kind: 'down' }] })
+    await expect(group.headManifest(REPOSITORY, TAG, { among: 'origins' })).rejects.toMatchObject({
+      failures: [{ kind: 'down' }],
+    })
     expect([standing(group, 'hub')?.state, group.originReachable()]).toEqual(['open', false])
 
     await hub.start()
@@ -240,7 +273,9 @@ describe('an upstream that is left alone', () => {
     hub.requests = []
     now += 10_001
 
-    const asked = await Promise.allSettled(Array.from({ length: 5 }, () => group.headManifest(REPOSITORY, TAG, { among: 'origins' })))
+    const asked = await Promise.allSettled(
+      Array.from({ length: 5 }, () => group.headManifest(REPOSITORY, TAG, { among: 'origins' })),
+    )
 
     expect(asked.map(({ status }) => status)).toEqual(Array(5).fill('rejected'))
     expect(hub.asked).toEqual(['GET /v2/'])
