@@ -24,8 +24,10 @@ import { MirroredRegistry } from './proxy/mirrored-registry.js'
 import { LocalRegistry } from './registry/local-registry.js'
 import { RouteTable } from './routing/route-table.js'
 import { Statistics } from './stats/statistics.js'
-import { prepareStorage, type Storage } from './storage/prepare.js'
+import { prepareStorage, type Storage, StorageError } from './storage/prepare.js'
 import { createUpstreamGroup, type UpstreamGroup } from './upstream/upstream-group.js'
+
+export { StorageError }
 
 /** Running requests have this long to end when the server stops: less than the 10 s of `docker stop`. */
 const DRAIN_MS = 8_000

@@ -5,7 +5,7 @@ import type { BlobBytes, BlobSource } from './blob-source.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
 
 /** So much may wait to be written before the upstream is held back. */
-const UNWRITTEN_LIMIT = 8 * 1024 * 1024
+const UNWRITTEN_LIMIT = 1 * 1024 * 1024
 /** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
 const VERIFY_FIRST_LIMIT = 256 * 1024
 const REHASH_CHUNK = 1024 * 1024

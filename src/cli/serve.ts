@@ -1,11 +1,10 @@
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
-import { type App, buildApp } from '../app.js'
+import { type App, buildApp, StorageError } from '../app.js'
 import { ConfigError, loadConfig } from '../config/load.js'
 import type { Config } from '../config/schema.js'
 import { printBytes } from '../lib/units.js'
-import { StorageError } from '../storage/prepare.js'
 
 export interface ServeOptions {
   file: string | undefined

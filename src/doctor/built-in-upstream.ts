@@ -9,7 +9,6 @@ import { breakingPoint, distort, type Fault, interrupt, type Reply } from './ups
 import { answer, json, repositoryOf } from './upstream-routes.js'
 
 export type { UpstreamAuth } from './upstream-auth.js'
-export type { AddedImage } from './upstream-content.js'
 export type { Fault } from './upstream-faults.js'
 
 export interface BuiltInUpstreamOptions {

@@ -2,18 +2,6 @@ import { CheckError } from './client.js'
 import { ownSteps } from './own-steps.js'
 import { serverSteps } from './server-steps.js'
 
-/** One thing that is shown; says what was seen, or throws. */
-export interface Step {
-  name: string
-  run: () => Promise<string>
-}
-
-/** Steps to be taken in order, and what must be cleared away after them. */
-export interface Plan {
-  steps: Step[]
-  close: () => Promise<void>
-}
-
 export interface DoctorOptions {
   /** A running server to ask; undefined: a server and an upstream of its own, on loopback, in a temporary folder. */
   server: string | undefined

@@ -9,7 +9,7 @@ import { printBytes } from '../lib/units.js'
 import { digestOf } from '../oci/digest.js'
 import { type BuiltInUpstream, startUpstream } from './built-in-upstream.js'
 import { CheckError, type Pulled, RegistryCheck } from './client.js'
-import type { Plan } from './doctor.js'
+import type { Plan } from './plan.js'
 
 const MIB = 1024 * 1024
 const REPOSITORY = 'library/doctor'

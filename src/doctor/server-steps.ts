@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { digestOf } from '../oci/digest.js'
 import { CheckError, RegistryCheck } from './client.js'
-import type { Plan } from './doctor.js'
+import type { Plan } from './plan.js'
 
 const CONTENT_BYTES = 1024 * 1024
 const REPOSITORY = 'local/entrepot-doctor'

@@ -1,7 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { OciError } from '../oci/errors.js'
 
-const WINDOWS_MS: Record<string, number> = { '1h': 3_600_000, '24h': 86_400_000, '7d': 604_800_000 }
+const WINDOWS_MS = new Map([
+  ['1h', 3_600_000],
+  ['24h', 86_400_000],
+  ['7d', 604_800_000],
+])
 
 export interface OperationServices {
   /** The statistics document; over the last `windowMs`, or since they began. */
@@ -25,7 +29,7 @@ export function registerOperations(app: FastifyInstance, { stats, unready }: Ope
 /** @throws {OciError} 400 for another window than the three */
 function parseWindow(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
-  const windowMs = WINDOWS_MS[text]
+  const windowMs = WINDOWS_MS.get(text)
   if (windowMs !== undefined) return windowMs
-  throw new OciError('UNSUPPORTED', `window is one of ${Object.keys(WINDOWS_MS).join(', ')}`, { status: 400 })
+  throw new OciError('UNSUPPORTED', `window is one of ${[...WINDOWS_MS.keys()].join(', ')}`, { status: 400 })
 }

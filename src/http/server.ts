@@ -1,19 +1,26 @@
 import { randomUUID } from 'node:crypto'
-import type { Server as HttpServer } from 'node:http'
 import type { Socket } from 'node:net'
-import fastify, { type FastifyInstance, LogController } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
-import { registerAccessLog } from './plugins/access-log.js'
+import { createAccessLog, registerAccessLog } from './plugins/access-log.js'
 import { registerErrors, sendError } from './plugins/errors.js'
 import './request-facts.js'
 import { type OperationServices, registerOperations } from './operations.js'
 import { registerV2, type V2Services } from './v2/router.js'
 
-/** A head must be here within this; the body of a push may take for ever. */
-const HEADERS_TIMEOUT_MS = 10_000
 /** Longer than any common load balancer keeps an idle connection, so that it is never us who close under its feet. */
 const KEEP_ALIVE_TIMEOUT_MS = 620_000
+/** A peer that vanished without a word is noticed by the system's probes. */
+const KEEP_ALIVE_PROBE_MS = 60_000
+const LIMITS: ConnectionLimits = { headersTimeoutMs: 10_000, checkIntervalMs: 2_000 }
+
+export interface ConnectionLimits {
+  /** A request's head must be here within this; the body of a push may take for ever. */
+  headersTimeoutMs: number
+  /** How often that is looked at. */
+  checkIntervalMs: number
+}
 
 export interface ServerDeps {
   v2: V2Services
@@ -22,10 +29,14 @@ export interface ServerDeps {
   events: EventBus
   access: boolean
   now: () => number
+  /** Left out: 10 s, looked at every 2 s. */
+  limits?: ConnectionLimits
 }
 
 /** The one listener: registry API, statistics, health. It has no body limit, no request limit and no total time limit. */
-export function createServer({ v2, operations, log, events, access, now }: ServerDeps): FastifyInstance {
+export function createServer(deps: ServerDeps): FastifyInstance {
+  const { v2, operations, log, events, access, now, limits = LIMITS } = deps
+  const observe = createAccessLog({ log, events, access, now })
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -33,17 +44,24 @@ export function createServer({ v2, operations, log, events, access, now }: Serve
     requestTimeout: 0,
     connectionTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: 2_000, requestTimeout: 0 },
+    http: {
+      headersTimeout: limits.headersTimeoutMs,
+      connectionsCheckingInterval: limits.checkIntervalMs,
+      requestTimeout: 0,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
+    },
     exposeHeadRoutes: true,
     return503OnClosing: false,
     routerOptions: { maxParamLength: 65_536 },
     frameworkErrors: (error, request, reply) => {
-      request.facts ??= { bytes: 0 }
+      // A target that cannot be unescaped never gets as far as the hooks.
+      observe(request as FastifyRequest, reply as unknown as FastifyReply)
       return sendError(error, request, reply)
     },
     clientErrorHandler: refuse,
   })
-  registerAccessLog(app as unknown as FastifyInstance, { log, events, access, now })
+  registerAccessLog(app as unknown as FastifyInstance, observe)
   registerErrors(app as unknown as FastifyInstance)
   leaveBodiesAlone(app as unknown as FastifyInstance)
   registerV2(app as unknown as FastifyInstance, v2)
@@ -57,22 +75,31 @@ function leaveBodiesAlone(app: FastifyInstance): void {
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
 }
 
-/** What is no HTTP, a TLS hello on the plain port for example, is told so and closed at once. */
-function refuse(this: unknown, _error: Error, socket: Socket): void {
-  if (socket.destroyed) return
-  const body = JSON.stringify({
-    errors: [{ code: 'UNSUPPORTED', message: 'this is not an HTTP request; this port speaks plain HTTP' }],
-  })
-  if (socket.writable) {
-    socket.end(
-      `HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
-    )
-  }
-  socket.destroySoon()
-}
+/** What Node's parser and timers complain of, by its code; everything else is no HTTP, a TLS hello for example. */
+const COMPLAINTS = new Map([
+  ['ERR_HTTP_REQUEST_TIMEOUT', { status: '408 Request Timeout', message: 'the head of the request took too long' }],
+  [
+    'HPE_HEADER_OVERFLOW',
+    { status: '431 Request Header Fields Too Large', message: 'the head of the request is too large' },
+  ],
+])
+const NO_HTTP = { status: '400 Bad Request', message: 'this is not an HTTP request; this port speaks plain HTTP' }
 
-/** Ends what is idle now and lets the rest finish: Node's own close waits for keep-alive connections otherwise. */
-export function closeIdle(app: FastifyInstance): void {
-  const server = app.server as HttpServer
-  server.closeIdleConnections()
+/** Closes the connection at once, with a word why if it cannot fall into another answer. */
+function refuse(this: unknown, error: Error & { code?: string }, socket: Socket): void {
+  if (socket.destroyed) return
+  if (!socket.writable || socket.bytesWritten > 0) {
+    socket.destroy()
+    return
+  }
+  const { status, message } = COMPLAINTS.get(error.code ?? '') ?? NO_HTTP
+  const body = JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message }] })
+  const head = [
+    `HTTP/1.1 ${status}`,
+    'Content-Type: application/json',
+    `Content-Length: ${body.length}`,
+    'Connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  socket.destroySoon()
 }

@@ -133,6 +133,8 @@ export class SqlIndex implements MetadataIndex {
   close(): void {
     this.flush()
     this.setValue('closed', 'clean')
+    // Otherwise the log may outlive the close, and all of it would be read again at the next start.
+    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
     this.#db.close()
   }
 

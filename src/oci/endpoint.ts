@@ -24,6 +24,9 @@ export function parseEndpoint(path: string): Endpoint {
   if (path === '_catalog') return { kind: 'catalog' }
   const plain = unescapeColons(path)
   const segments = plain.split('/')
+  if (segments.some((segment) => segment === '.' || segment === '..')) {
+    throw new OciError('NAME_INVALID', 'a path is not resolved here: . and .. name nothing')
+  }
   const last = segments.at(-1) ?? ''
   const before = segments.at(-2)
   const name = (tail: number) => parseRepository(segments.slice(0, -tail).join('/'))

@@ -38,13 +38,14 @@ export const MANIFEST_LIMIT = 8 * 1024 * 1024
 export function parseManifest(bytes: Uint8Array, contentType: string): Manifest {
   const json = parseObject(bytes)
   const mediaType = typeof json.mediaType === 'string' ? json.mediaType : contentType || derivedType(json)
-  const config = json.config === undefined ? [] : [descriptor(json.config)]
+  const config = optionalDescriptor(json.config)
   return {
     mediaType,
     manifests: descriptors(json.manifests),
-    blobs: [...config, ...descriptors(json.layers), ...descriptors(json.blobs)],
-    subject: json.subject === undefined ? undefined : descriptor(json.subject),
-    artifactType: typeof json.artifactType === 'string' ? json.artifactType : config[0]?.mediaType,
+    blobs: [...(config ? [config] : []), ...descriptors(json.layers), ...descriptors(json.blobs)],
+    subject: optionalDescriptor(json.subject),
+    // Listing Referrers: the config's type stands in when it is missing or empty.
+    artifactType: typeof json.artifactType === 'string' && json.artifactType ? json.artifactType : config?.mediaType,
     annotations: isStringRecord(json.annotations) ? json.annotations : undefined,
   }
 }
@@ -78,6 +79,10 @@ function descriptors(value: unknown): Descriptor[] {
   return value.map(descriptor)
 }
 
+function optionalDescriptor(value: unknown): Descriptor | undefined {
+  return value === undefined || value === null ? undefined : descriptor(value)
+}
+
 function descriptor(value: unknown): Descriptor {
   if (isRecord(value) && typeof value.digest === 'string' && isDigest(value.digest)) {
     const { digest, size, mediaType } = value
@@ -85,7 +90,11 @@ function descriptor(value: unknown): Descriptor {
       return { ...value, digest, size, mediaType: typeof mediaType === 'string' ? mediaType : '' }
     }
   }
-  throw new OciError('MANIFEST_INVALID', 'a descriptor needs a digest (sha256 or sha512) and a size', { detail: value })
+  // Not the whole of it: it can be as large and as deep as the manifest.
+  const digest = isRecord(value) && typeof value.digest === 'string' ? value.digest.slice(0, 160) : undefined
+  throw new OciError('MANIFEST_INVALID', 'a descriptor needs a digest (sha256 or sha512) and a size', {
+    detail: { digest },
+  })
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -25,14 +25,23 @@ export function parseRange(header: string | undefined, size: number): ByteRange[
     const wanted = first === '' ? Number(last) > 0 && size > 0 : start < size
     if (wanted) ranges.push({ start, end })
   }
+  // Ranges that overlap so much that they come to more than the whole are a fault or an attack (RFC 9110, 14.2).
+  const wanted = ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0)
+  if (wanted > size) return undefined
   return ranges.length > 0 ? ranges : 'unsatisfiable'
 }
 
-/** `bytes 0-99/1000` of a 206 (RFC 9110, 14.4); `total` is undefined for `*`. */
+/**
+ * `bytes 0-99/1000` of a 206 (RFC 9110, 14.4); `total` is undefined for `*`.
+ *
+ * @returns `undefined` when it is malformed or contradicts itself
+ */
 export function parseContentRange(header: string | undefined): (ByteRange & { total: number | undefined }) | undefined {
   const [, start, end, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/i.exec(header?.trim() ?? '') ?? []
   if (start === undefined || end === undefined) return undefined
-  return { start: Number(start), end: Number(end), total: total === '*' ? undefined : Number(total) }
+  const range = { start: Number(start), end: Number(end), total: total === '*' ? undefined : Number(total) }
+  const contradicts = range.end < range.start || (range.total !== undefined && range.total <= range.end)
+  return contradicts ? undefined : range
 }
 
 /** The Content-Range of a chunk that is pushed, `0-99` without a unit (distribution specification, end-5). */

@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import type { FetchedManifest } from '../upstream/registry-client.js'
 import type { UpstreamGroup } from '../upstream/upstream-group.js'
+import { DescriptorSizes } from './descriptor-sizes.js'
 import type { NegativeCache } from './negative-cache.js'
 import { isAuthoritativeAbsence } from './translate.js'
 
@@ -25,6 +26,7 @@ export class ManifestFetcher {
   readonly #deps: ManifestFetcherDeps
   readonly #fetching = new SingleFlight<CachedManifest>()
   readonly #running = new Set<string>()
+  readonly #sizes = new DescriptorSizes()
 
   constructor(deps: ManifestFetcherDeps) {
     this.#deps = deps
@@ -33,7 +35,10 @@ export class ManifestFetcher {
   async get(repository: Repository, digest: Digest): Promise<Fetched> {
     const name = this.nameOf(repository)
     const cached = await this.#deps.manifests.get(name, digest)
-    if (cached) return { manifest: cached, outcome: 'hit' }
+    if (cached) {
+      this.#sizes.learn(name, cached)
+      return { manifest: cached, outcome: 'hit' }
+    }
     const key = `${name}@${digest}`
     const outcome = this.#running.has(key) ? 'join' : 'miss'
     this.#running.add(key)
@@ -47,8 +52,15 @@ export class ManifestFetcher {
   /** Keeps a manifest that came with a tag. */
   keep(repository: Repository, { digest, mediaType, bytes, upstream }: FetchedManifest): CachedManifest {
     const manifest = { digest, mediaType, bytes, source: upstream }
-    this.#deps.manifests.put(this.nameOf(repository), manifest)
+    const name = this.nameOf(repository)
+    this.#deps.manifests.put(name, manifest)
+    this.#sizes.learn(name, manifest)
     return manifest
+  }
+
+  /** What the repository's manifests say of a blob's size, in bytes. */
+  sizeOf(repository: Repository, digest: Digest): number | undefined {
+    return this.#sizes.of(this.nameOf(repository), digest)
   }
 
   /** The repository's name on disk and in the statistics. */

@@ -33,10 +33,12 @@ export class PullThrough implements ContentSource {
   }
 
   openBlob(digest: Digest): Promise<OpenBlob> {
-    const { blobs, group, repository, budgetMs } = this.#deps
+    const { blobs, group, fetcher, repository, budgetMs } = this.#deps
     return this.#translated('BLOB_UNKNOWN', { digest }, () =>
       this.#remembering(digest, async () => {
-        const opening = blobs.open(digest, () => group.openTransfer(repository, digest))
+        const opening = blobs.open(digest, () =>
+          group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest)),
+        )
         try {
           return await abortable(opening, AbortSignal.timeout(budgetMs))
         } catch (error) {

@@ -12,6 +12,12 @@ import { UploadWriter } from './upload-writer.js'
 
 const READ_CHUNK = 1024 * 1024
 
+interface RunningHash {
+  hash: Hash
+  /** How many bytes of the file it is of. */
+  hashed: number
+}
+
 /** A request's body. `complete` says that all of it has arrived, read or not, as with `http.IncomingMessage`. */
 export type UploadBody = Readable & { readonly complete?: boolean }
 
@@ -28,8 +34,7 @@ export class UploadSession {
   readonly #turns = new KeyedLock<'session'>()
   #waiting = 0
   #askToLetGo: (() => void) | undefined
-  /** Of the file's first `hashed` bytes; forgotten when a write went wrong, and computed anew from the file. */
-  #running: { hash: Hash; hashed: number } | undefined
+  #running: RunningHash | undefined
 
   constructor({ record, file, usedAt }: { record: UploadRecord; file: string; usedAt: number }) {
     this.id = record.session
@@ -95,19 +100,14 @@ export class UploadSession {
     }
   }
 
-  /** Hashes on this thread while the write is under way on another. */
-  async #write(chunk: Buffer, writer: UploadWriter, running: { hash: Hash; hashed: number }): Promise<void> {
+  /** Hashes on this thread while the write is under way on another; a write that fails leaves the hash ahead of the file. */
+  async #write(chunk: Buffer, writer: UploadWriter, running: RunningHash): Promise<void> {
     const written = writer.append(chunk)
     // A failure is awaited below; until then it must not count as nobody's.
     written.catch(() => {})
     running.hash.update(chunk)
     running.hashed += chunk.length
-    try {
-      await written
-    } catch (error) {
-      this.#running = undefined
-      throw error
-    }
+    await written
   }
 
   async #holding<Result>(body: UploadBody, work: () => Promise<Result>): Promise<Result> {
@@ -122,7 +122,8 @@ export class UploadSession {
     }
   }
 
-  async #hash(): Promise<{ hash: Hash; hashed: number }> {
+  /** Computed anew from the file after a restart, and when the two have parted. */
+  async #hash(): Promise<RunningHash> {
     const size = await this.size()
     if (this.#running?.hashed !== size)
       this.#running = { hash: await hashOf(this.file, this.algorithm, size), hashed: size }

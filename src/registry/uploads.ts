@@ -10,7 +10,6 @@ import type { RepositoryLinks } from './repository-links.js'
 import { UploadRecords } from './upload-records.js'
 import { type UploadBody, UploadSession } from './upload-session.js'
 
-/** Uploads that may be open at a time; beyond it clients are asked to wait. */
 const SESSIONS_LIMIT = 10_000
 /** An upload that nobody has continued for so long is given up. */
 const EXPIRES_AFTER_MS = 24 * 3_600_000
@@ -24,6 +23,8 @@ export interface UploadsDeps {
   /** Whether a blob may be mounted from there. */
   isLocal: (repository: string) => boolean
   now: () => number
+  /** Uploads that may be open at a time; beyond it clients are asked to wait. */
+  limit?: number
 }
 
 /** Where an upload stands. */
@@ -70,7 +71,7 @@ export class Uploads {
   async begin(repository: Repository, algorithm = 'sha256'): Promise<UploadState> {
     if (!ALGORITHMS.includes(algorithm))
       throw new OciError('DIGEST_INVALID', `digests are of ${ALGORITHMS.join(' or ')}`)
-    if (this.#sessions.size >= SESSIONS_LIMIT) {
+    if (this.#sessions.size >= (this.#deps.limit ?? SESSIONS_LIMIT)) {
       throw new OciError('TOOMANYREQUESTS', 'too many uploads are open', { headers: { 'retry-after': '60' } })
     }
     const now = this.#deps.now()

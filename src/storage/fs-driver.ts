@@ -13,6 +13,8 @@ export class FsDriver implements StorageDriver {
   readonly name = 'fs'
   readonly #root: string
   readonly #staging: string
+  /** Folders that a file is about to be moved into, or below, and by how many. */
+  readonly #awaited = new Map<string, number>()
 
   /** @param stagingDir on the same file system as `root`; small objects are written there first */
   constructor({ root, stagingDir }: { root: string; stagingDir: string }) {
@@ -77,11 +79,12 @@ export class FsDriver implements StorageDriver {
   async adopt(file: string, key: string): Promise<void> {
     const path = this.#path(key)
     await synced(file)
-    const made = await this.#moveInto(file, path)
-    // A new folder is there after a power failure only when the folder above it has been synced as well.
-    for (let at = dirname(path); ; at = dirname(at)) {
-      await synced(at)
-      if (made === undefined || at === dirname(made)) return
+    const folders = this.#foldersAbove(path)
+    for (const folder of folders) this.#awaited.set(folder, (this.#awaited.get(folder) ?? 0) + 1)
+    try {
+      await this.#moveInto(file, path)
+    } finally {
+      for (const folder of folders) this.#release(folder)
     }
   }
 
@@ -101,17 +104,15 @@ export class FsDriver implements StorageDriver {
     }
   }
 
-  /** @returns the uppermost folder that had to be made, if any */
-  async #moveInto(file: string, path: string): Promise<string | undefined> {
-    let uppermost: string | undefined
+  async #moveInto(file: string, path: string): Promise<void> {
+    const folder = dirname(path)
     for (let attempt = 1; ; attempt++) {
-      const made = await mkdir(dirname(path), { recursive: true })
-      if (made !== undefined && (uppermost === undefined || made.length < uppermost.length)) uppermost = made
       try {
+        const made = await mkdir(folder, { recursive: true })
         await rename(file, path)
-        return uppermost
+        return await syncedUpTo(folder, made)
       } catch (error) {
-        // The folder may have gone again with the last key in it, which somebody else was just deleting.
+        // A folder that was just being removed as empty may have gone after all; no removal begins while it is awaited.
         if (attempt === MOVE_ATTEMPTS || !isMissing(error) || !(await exists(file))) throw error
       }
     }
@@ -119,14 +120,28 @@ export class FsDriver implements StorageDriver {
 
   /** Keys have no folders of their own: one without keys below it is not there. */
   async #dropEmptyParents(directory: string): Promise<void> {
-    for (let at = directory; at.length > this.#root.length; at = dirname(at)) {
+    for (const folder of this.#foldersAbove(join(directory, 'key'))) {
+      if (this.#awaited.has(folder)) return
       try {
-        await rmdir(at)
+        await rmdir(folder)
       } catch {
-        // Not empty, or somebody is just putting a key there: `adopt` makes the folder again.
+        // Not empty; whatever else it is, the key is gone, which is what was asked for.
         return
       }
     }
+  }
+
+  #release(folder: string): void {
+    const left = (this.#awaited.get(folder) ?? 0) - 1
+    if (left > 0) this.#awaited.set(folder, left)
+    else this.#awaited.delete(folder)
+  }
+
+  /** From the nearest up to the root, which is not among them. */
+  #foldersAbove(path: string): string[] {
+    const folders: string[] = []
+    for (let at = dirname(path); at.length > this.#root.length; at = dirname(at)) folders.push(at)
+    return folders
   }
 
   #path(key: string): string {
@@ -155,6 +170,14 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
+}
+
+/** A new folder is there after a power failure only when the folder above it has been synced as well. */
+async function syncedUpTo(folder: string, uppermostMade: string | undefined): Promise<void> {
+  for (let at = folder; ; at = dirname(at)) {
+    await synced(at)
+    if (uppermostMade === undefined || at === dirname(uppermostMade)) return
+  }
 }
 
 async function synced(path: string): Promise<void> {

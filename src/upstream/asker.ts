@@ -88,6 +88,8 @@ export class Asker {
   nextPage(path: string, link: string | undefined): string | undefined {
     const [, target] = /<([^>]*)>\s*;[^,]*\brel="?next\b/i.exec(link ?? '') ?? []
     if (target === undefined) return undefined
+    // a registry behind a path prefix often does not know of it
+    if (target.startsWith('/v2/')) return target
     const from = this.#urlOf(path)
     const next = URL.canParse(target, from.href) ? new URL(target, from) : undefined
     if (next?.origin === from.origin) return next.href

@@ -8,6 +8,8 @@ import { type Upstream, worthATry } from './upstream.js'
 export interface BlobTransferDeps {
   repository: Repository
   digest: Digest
+  /** What the blob must have, when a manifest has said so. */
+  sizeBytes?: number | undefined
   /** In order of preference. */
   upstreams: readonly Upstream[]
 }
@@ -32,6 +34,7 @@ const LONGEST_PAUSE_MS = 2000
 export class BlobTransfer {
   readonly #repository: Repository
   readonly #digest: Digest
+  readonly #expectedSize: number | undefined
   readonly #lanes: readonly Lane[]
   readonly #contributors = new Set<Lane>()
   #offset = 0
@@ -41,9 +44,11 @@ export class BlobTransfer {
   #turn = 0
   #brokeOff = false
 
-  constructor({ repository, digest, upstreams }: BlobTransferDeps) {
+  constructor({ repository, digest, sizeBytes, upstreams }: BlobTransferDeps) {
     this.#repository = repository
     this.#digest = digest
+    this.#expectedSize = sizeBytes
+    this.#size = sizeBytes
     this.#lanes = upstreams.map((upstream) => ({ upstream, failures: 0, lastError: undefined, lied: false }))
   }
 
@@ -94,7 +99,7 @@ export class BlobTransfer {
     this.#current?.stream.destroy()
     this.#current = undefined
     this.#offset = 0
-    this.#size = undefined
+    this.#size = this.#expectedSize
   }
 
   /** Takes stock of what the last stream achieved. */
@@ -141,7 +146,7 @@ export class BlobTransfer {
 
   #checkSize(stream: BlobStream, from: number): void {
     const differs = this.#size !== undefined && stream.size !== undefined && stream.size !== this.#size
-    if (differs && from > 0) {
+    if (differs && (from > 0 || this.#expectedSize !== undefined)) {
       stream.destroy()
       const message = `the blob has ${stream.size} bytes there, ${this.#size} elsewhere`
       throw new UpstreamError('lying', message, { upstream: stream.upstream })

@@ -1,3 +1,4 @@
+import { Deadline } from '../lib/deadline.js'
 import type { Answer } from './connections.js'
 import { UpstreamError } from './errors.js'
 
@@ -29,9 +30,9 @@ export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGe
   let given = 0
   let waiting = false
   const beganAt = performance.now()
-  const idle = setTimeout(() => {
+  const idle = new Deadline(options.idleMs, () => {
     if (waiting) body.destroy(new UpstreamError('slow', `no byte for ${options.idleMs} ms`, { upstream }))
-  }, options.idleMs)
+  })
   const chunks = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   try {
     for (;;) {
@@ -52,7 +53,7 @@ export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGe
     if (signal?.aborted) throw signal.reason
     throw failure(error)
   } finally {
-    clearTimeout(idle)
+    idle.clear()
     if (!body.readableEnded) body.destroy()
     options.ended?.(arrived, performance.now() - beganAt)
   }

@@ -1,4 +1,5 @@
 import { Agent, buildConnector, type Dispatcher, errors } from 'undici'
+import { Deadline } from '../lib/deadline.js'
 import { UpstreamError } from './errors.js'
 
 export interface Timeouts {
@@ -135,11 +136,13 @@ export class Connections {
     return (options, callback) => {
       let waiting = true
       const settle = (...outcome: Parameters<typeof callback>) => {
-        clearTimeout(timer)
+        limit.clear()
         waiting = false
         callback(...outcome)
       }
-      const timer = setTimeout(() => settle(new ConnectError(`no connection within ${connectMs} ms`), null), connectMs)
+      const limit = new Deadline(connectMs, () =>
+        settle(new ConnectError(`no connection within ${connectMs} ms`), null),
+      )
       dial(options, (...[error, socket]) => {
         if (!waiting) return void socket?.destroy()
         if (error) return settle(new ConnectError(`no connection: ${reasonOf(error)}`, { cause: error }), null)
@@ -156,21 +159,21 @@ export class Connections {
 /** Ends a request whose answer's head does not come within `limitMs` of its being written to a connection. */
 function firstByteLimit(limitMs: number): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) => {
-    let timer: NodeJS.Timeout | undefined
+    let limit: Deadline | undefined
     return dispatch(options, {
       onConnect(abort) {
-        clearTimeout(timer)
-        timer = setTimeout(() => abort(new FirstByteError(`no answer within ${limitMs} ms`)), limitMs)
+        limit?.clear()
+        limit = new Deadline(limitMs, () => abort(new FirstByteError(`no answer within ${limitMs} ms`)))
         handler.onConnect?.(abort)
       },
       onHeaders(status, headers, resume, statusText) {
-        if (status >= 200) clearTimeout(timer)
+        if (status >= 200) limit?.clear()
         return handler.onHeaders?.(status, headers, resume, statusText) ?? true
       },
       onData: (chunk) => handler.onData?.(chunk) ?? true,
       onComplete: (trailers) => handler.onComplete?.(trailers),
       onError(error) {
-        clearTimeout(timer)
+        limit?.clear()
         handler.onError?.(error)
       },
     })

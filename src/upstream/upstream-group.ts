@@ -103,9 +103,13 @@ export class UpstreamGroup {
     return this.#firstAnswer(repository, this.#upstreams, ask, { final: false, signal })
   }
 
-  /** A download of one blob from whoever has it; nothing is asked before its first `next`. */
-  openTransfer(repository: Repository, digest: Digest): BlobTransfer {
-    return new BlobTransfer({ repository, digest, upstreams: this.#candidates(repository, this.#upstreams) })
+  /**
+   * A download of one blob from whoever has it; nothing is asked before its first `next`.
+   *
+   * @param sizeBytes what the blob must have, when a manifest has said so
+   */
+  openTransfer(repository: Repository, digest: Digest, sizeBytes?: number): BlobTransfer {
+    return new BlobTransfer({ repository, digest, sizeBytes, upstreams: this.#candidates(repository, this.#upstreams) })
   }
 
   /** All tags, from an origin if one answers. @throws {UpstreamError} an origin's own not-found, at once */

@@ -44,14 +44,8 @@ describe('BlobFill', () => {
   })
   afterEach(() => rm(dir, { recursive: true, force: true }))
 
-  const begin = (
-    content: Buffer,
-    source: BlobSource,
-    options: { path?: string | undefined; admit?: () => boolean; digest?: string } = {},
-  ) =>
-    BlobFill.start({ digest: digestOf(content), source, path, admit: () => true, ...options } as Parameters<
-      typeof BlobFill.start
-    >[0])
+  const begin = (content: Buffer, source: BlobSource, options: Partial<Parameters<typeof BlobFill.start>[0]> = {}) =>
+    BlobFill.start({ digest: digestOf(content), source, path, admit: () => true, ...options })
 
   test('readers at different paces, one joining late, all get the whole', async () => {
     const content = randomBytes(BIG)

@@ -10,7 +10,7 @@ import { parseRepository, type Repository } from '../../src/oci/reference.js'
 import { RegistryClient, type UpstreamOptions } from '../../src/upstream/registry-client.js'
 import { createUpstreamGroup, type UpstreamGroup } from '../../src/upstream/upstream-group.js'
 
-export type { AddedImage, BuiltInUpstream, Fault, UpstreamRequest } from '../../src/doctor/built-in-upstream.js'
+export type { BuiltInUpstream, Fault } from '../../src/doctor/built-in-upstream.js'
 
 export const REPOSITORY = parseRepository('library/app')
 

@@ -34,6 +34,17 @@ describe('two mirrors before the origin', () => {
   })
   afterEach(closeAll)
 
+  test('a blob shorter than its manifest says is found out before the client sees anything', async () => {
+    bad.fault = onBlobs({ kind: 'short' })
+    worse.fault = onBlobs({ kind: 'long' })
+    await mirror.manifest('library/app', 'v1')
+
+    const got = await mirror.blob('library/app', content.layer)
+
+    expect(got).toMatchObject({ status: 200, digest: content.layer, headers: { 'x-cache-source': 'hub' } })
+    expect(got.headers['content-length']).toBe(String(SIZE))
+  })
+
   const onBlobs = (fault: Fault) => (request: { path: string; method: string }) =>
     request.path.includes('/blobs/') && request.method === 'GET' ? fault : undefined
 
@@ -49,7 +60,7 @@ describe('two mirrors before the origin', () => {
     ['resetting', { kind: 'reset' }],
     ['silent', { kind: 'hang' }],
     ['compressing', { kind: 'gzip' }],
-    ['ending early', { kind: 'short' }],
+    ['ending early', { kind: 'cut', after: SIZE - 10 }],
   ])('a blob comes right and uninterrupted with both mirrors %s', async (_what, fault) => {
     bad.fault = onBlobs(fault)
     worse.fault = onBlobs(fault)

@@ -182,15 +182,17 @@ describe('failover', () => {
     await expect(asked).rejects.toMatchObject({ name: 'AllUpstreamsFailedError', absent: true, failures })
   })
 
-  test('mirrors that do not have it say nothing for an origin that cannot be asked', async () => {
+  test('mirrors that do not have it say nothing for an origin that is left alone, and nobody waits for it', async () => {
     const { group, hub } = await start()
     await hub.stop()
 
     await expect(group.statBlob(REPOSITORY, ABSENT)).rejects.toMatchObject({ absent: false })
+    await hub.start()
     await expect(group.statBlob(REPOSITORY, ABSENT)).rejects.toMatchObject({
       absent: false,
       failures: [{ kind: 'not-found' }, { kind: 'not-found' }, { kind: 'down', upstream: 'hub' }],
     })
+    expect(counts(hub)).toEqual([0])
   })
 
   test('a mirror that refused a repository is not asked for its layers, but for other repositories', async () => {

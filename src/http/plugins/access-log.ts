@@ -11,28 +11,49 @@ export interface AccessLogDeps {
   now: () => number
 }
 
+/** Called once at the start of a request. */
+export type Observe = (request: FastifyRequest, reply: FastifyReply) => void
+
 /** At the end of each request, however it ends: one log line, and one event when it was a GET of content. */
-export function registerAccessLog(app: FastifyInstance, { log, events, access, now }: AccessLogDeps): void {
-  app.decorateRequest('facts')
-  app.addHook('onRequest', (request, reply, next) => {
+export function createAccessLog({ log, events, access, now }: AccessLogDeps): Observe {
+  return (request, reply) => {
     request.facts = { bytes: 0 }
     reply.header('x-request-id', request.id)
     const startedAt = now()
+    // A closed socket has no address any more.
+    const client = request.raw.socket.remoteAddress
     reply.raw.once('close', () => {
       emit(events, request, reply)
-      report(log, access, request, reply, now() - startedAt)
+      report(log, access, { request, reply, client, durationMs: now() - startedAt })
     })
+  }
+}
+
+export function registerAccessLog(app: FastifyInstance, observe: Observe): void {
+  app.decorateRequest('facts')
+  app.addHook('onRequest', (request, reply, next) => {
+    observe(request, reply)
     next()
   })
 }
 
-function report(log: Logger, access: boolean, request: FastifyRequest, reply: FastifyReply, durationMs: number): void {
+interface Finished {
+  request: FastifyRequest
+  reply: FastifyReply
+  client: string | undefined
+  durationMs: number
+}
+
+/** nginx's word for a client that left before there was an answer. */
+const CLIENT_LEFT = 499
+
+function report(log: Logger, access: boolean, { request, reply, client, durationMs }: Finished): void {
   const { facts } = request
-  const status = reply.raw.statusCode
+  const status = statusOf(reply)
   const cause = facts.error
   const fields = {
     requestId: request.id,
-    client: request.raw.socket.remoteAddress ?? request.ip,
+    client,
     method: request.method,
     path: pathOf(request),
     registry: facts.registry,
@@ -43,7 +64,7 @@ function report(log: Logger, access: boolean, request: FastifyRequest, reply: Fa
     durationMs: Math.round(durationMs * 10) / 10,
     outcome: facts.outcome,
     upstream: facts.source,
-    userAgent: request.headers['user-agent'],
+    userAgent: request.headers['user-agent']?.slice(0, 256),
     ...(facts.broken ? { broken: true } : reply.raw.writableFinished ? {} : { aborted: true }),
     ...(cause === undefined ? {} : { reason: reasonOf(cause) }),
   }
@@ -63,13 +84,20 @@ function reasonOf(error: unknown): string {
 function emit(events: EventBus, request: FastifyRequest, reply: FastifyReply): void {
   const { content, repository, registry, outcome, source, bytes, broken } = request.facts
   if (request.method !== 'GET' || !content || !repository) return
-  const status = reply.raw.statusCode
+  const status = statusOf(reply)
   const subject = { registry, repository, content, bytes }
   if (outcome && !broken && status < 400) events.emit('content.served', { ...subject, outcome, source })
   else events.emit('content.failed', { ...subject, status })
 }
 
-/** Without the query: it may hold a signature or a token that somebody pasted. */
+function statusOf({ raw }: FastifyReply): number {
+  return raw.headersSent ? raw.statusCode : CLIENT_LEFT
+}
+
+/** Without the query, and without the credentials of a whole URL: a signature, a token, a password may be in them. */
 function pathOf(request: FastifyRequest): string {
-  return (request.raw.url ?? '').split('?', 1)[0]!.slice(0, 512)
+  return (request.raw.url ?? '')
+    .split('?', 1)[0]!
+    .replace(/^([a-z]+:\/\/)[^/]*@/i, '$1')
+    .slice(0, 512)
 }

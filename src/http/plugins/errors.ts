@@ -4,19 +4,35 @@ import { OciError } from '../../oci/errors.js'
 /** The only writer of error bodies: any failure becomes the specification's body, unknown ones tell nothing. */
 export function registerErrors(app: FastifyInstance): void {
   app.setErrorHandler((error: FastifyError, request, reply) => sendError(error, request, reply))
-  app.setNotFoundHandler((request, reply) => {
-    const isPath = request.raw.url?.startsWith('/')
-    const error = isPath
-      ? new OciError('UNSUPPORTED', 'there is nothing at this path', { status: 404 })
-      : new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
-    return sendError(error, request, reply)
-  })
+  app.setNotFoundHandler((request, reply) => sendError(nothingHere(app, request), request, reply))
 }
+
+function nothingHere(app: FastifyInstance, { method, raw }: FastifyRequest): OciError {
+  const [path = ''] = (raw.url ?? '').split('?', 1)
+  if (!path.startsWith('/')) return new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
+  // A method that no route at all takes lands here as well.
+  if (path.startsWith('/v2/') || app.hasRoute({ method: 'GET', url: path })) {
+    return new OciError('UNSUPPORTED', `${method} is not supported here`, { headers: { allow: 'GET, HEAD' } })
+  }
+  return new OciError('UNSUPPORTED', 'there is nothing at this path', { status: 404 })
+}
+
+/** Headers that speak of content, which an error is not. */
+const OF_CONTENT = [
+  'accept-ranges',
+  'cache-control',
+  'content-length',
+  'docker-content-digest',
+  'etag',
+  'warning',
+  'x-cache',
+  'x-cache-source',
+]
 
 export function sendError(error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const shown = toShown(error)
   request.facts.error = error
-  for (const name of ['etag', 'docker-content-digest', 'x-cache', 'content-length']) reply.removeHeader(name)
+  for (const name of OF_CONTENT) reply.removeHeader(name)
   return reply.code(shown.status).headers(shown.headers).type('application/json').send(shown.toJSON())
 }
 

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AccessPolicy } from '../../auth/access-policy.js'
 import { parseEndpoint } from '../../oci/endpoint.js'
 import { OciError } from '../../oci/errors.js'
@@ -38,8 +38,10 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
       reply.header('docker-distribution-api-version', 'registry/2.0')
       const { path, query } = splitTarget(request)
       const endpoint = parseEndpoint(path)
-      if (endpoint.kind === 'base') return ping(request.method as Method)
+      if (endpoint.kind === 'base') return ping(request, reply)
       if (endpoint.kind === 'catalog') {
+        readOnly(request, reply)
+        services.policy.check(subjectOf(request), 'pull')
         const { repositories, more } = await services.catalog.repositories(parsePage(query))
         if (more) linkNext(reply, `${PREFIX}_catalog`, query, repositories.at(-1))
         return { repositories }
@@ -54,9 +56,20 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
 }
 
 /** end-1. 200 to anybody, whatever Authorization came along: dockerd leaves a mirror that challenges it. */
-function ping(method: Method): object {
-  if (method === 'GET' || method === 'HEAD') return {}
-  throw new OciError('UNSUPPORTED', `${method} is not supported on /v2/`)
+function ping(request: FastifyRequest, reply: FastifyReply): object {
+  readOnly(request, reply)
+  return {}
+}
+
+/** @throws {OciError} UNSUPPORTED for any method but GET and HEAD */
+function readOnly(request: FastifyRequest, reply: FastifyReply): void {
+  if (request.method !== 'GET' && request.method !== 'HEAD') throw unsupported(request, reply, ['GET', 'HEAD'])
+}
+
+/** RFC 9110, 15.5.6: a 405 says what is allowed. */
+function unsupported({ method }: FastifyRequest, reply: FastifyReply, allowed: string[]): OciError {
+  reply.header('allow', allowed.join(', '))
+  return new OciError('UNSUPPORTED', `${method} is not supported here`)
 }
 
 async function answer(
@@ -76,7 +89,7 @@ async function answer(
   }
   services.policy.check(subjectOf(request), writes ? 'push' : 'pull')
   const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
-  if (!handle) throw new OciError('UNSUPPORTED', `${method} is not supported here`)
+  if (!handle) throw unsupported(request, reply, Object.keys(services.handlers[endpoint.kind]))
   return handle({ endpoint, route, query, request, reply })
 }
 

@@ -13,15 +13,15 @@ type Piece = ByteRange | string
 
 interface Answer {
   status: 200 | 206
-  headers: Record<string, string | number>
+  headers: Record<string, string | number | string[]>
   pieces: Piece[]
 }
 
 /**
  * Sends a blob, or the ranges of it that were asked for (RFC 9110, 14.2; several ranges as multipart/byteranges),
- * and closes it. Once the head is out a failure resets the connection: never a neat end to half a blob.
+ * and closes it. Once the head is out a failure cuts the connection: never a neat end to half a blob.
  *
- * @throws {OciError} 416 before anything is sent
+ * @throws {OciError} 416 or 505 before anything is sent
  */
 export async function sendBlob(
   request: FastifyRequest,
@@ -29,17 +29,40 @@ export async function sendBlob(
   blob: OpenBlob,
   pool: BufferPool,
 ): Promise<void> {
+  const response = reply.raw
+  let closed: Promise<void> | undefined
+  const close = () => {
+    closed ??= blob.reader.close()
+    return closed
+  }
   try {
-    const answer = answerFor(blob, request.headers.range)
-    const response = reply.raw
+    // The client can have left while the blob was being found; nobody would tell us again.
+    if (response.destroyed) return
+    refuseUndetectableEnd(request, blob)
+    const answer = answerFor(blob, wantedRange(request, blob))
     reply.hijack()
     // Readers wait for bytes that may never come: a client that leaves must not be waited for.
-    response.once('close', () => void blob.reader.close())
-    response.writeHead(answer.status, { ...headersOf(reply), ...answer.headers })
-    await sendBody(response, blob, answer.pieces, pool, request)
+    // A failure to close is told below, by the same promise.
+    response.once('close', () => void close().catch(() => {}))
+    await send(response, { ...answer, headers: { ...headersOf(reply), ...answer.headers } }, blob, pool, request)
   } finally {
-    await blob.reader.close()
+    await close()
   }
+}
+
+/**
+ * HTTP/1.0 has no chunks: without a length the end of the connection is the end of the body, whole or not
+ * (RFC 9112, 6.3). Once the blob is here its length is known.
+ */
+function refuseUndetectableEnd({ raw }: FastifyRequest, { size }: OpenBlob): void {
+  if (size !== undefined || raw.httpVersion !== '1.0') return
+  throw new OciError('UNSUPPORTED', 'the length of this blob is not known yet: ask with HTTP/1.1', { status: 505 })
+}
+
+/** If-Range (RFC 9110, 13.1.5): a range is wanted only of the very bytes that the client has a part of. */
+function wantedRange({ headers }: FastifyRequest, { digest }: OpenBlob): string | undefined {
+  const condition = headers['if-range']
+  return condition === undefined || condition === `"${digest}"` ? headers.range : undefined
 }
 
 function answerFor(blob: OpenBlob, rangeHeader: string | undefined): Answer {
@@ -88,14 +111,15 @@ function multipart(ranges: ByteRange[], size: number): Answer {
   }
 }
 
-async function sendBody(
+async function send(
   response: ServerResponse,
+  { status, headers, pieces }: Answer,
   blob: OpenBlob,
-  pieces: Piece[],
   pool: BufferPool,
   request: FastifyRequest,
 ): Promise<void> {
   try {
+    response.writeHead(status, headers)
     for (const piece of pieces) {
       if (typeof piece === 'string') await written(response, Buffer.from(piece))
       else if (blob.bytes) await sendBytes(response, blob.bytes.subarray(piece.start, piece.end + 1), request)

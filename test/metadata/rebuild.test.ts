@@ -1,0 +1,135 @@
+import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { rebuild } from '../../src/metadata/rebuild.js'
+import { type Digest, digestOf } from '../../src/oci/digest.js'
+import { MEDIA_TYPES } from '../../src/oci/media-types.js'
+import { blobKey, blobLinkKey, manifestLinkKey } from '../../src/storage/layout.js'
+import { openStorage, temporaryFolder } from '../helpers/local-server.js'
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let storage: Awaited<ReturnType<typeof openStorage>>
+let clock: number
+
+const open = async () => {
+  storage = await openStorage(folder.path, () => clock)
+}
+
+beforeEach(async () => {
+  clock = 1_000_000
+  folder = await temporaryFolder()
+  await open()
+})
+
+afterEach(async () => {
+  storage.index.close()
+  await folder.remove()
+})
+
+const isLocal = (repository: string) => repository.startsWith('local/')
+const run = () => rebuild({ ...storage, isLocal })
+
+async function keep(content: Uint8Array | string): Promise<Digest> {
+  const digest = digestOf(Buffer.from(content as string))
+  await storage.driver.put(blobKey(digest), content)
+  return digest
+}
+
+async function keepManifest(repository: string, content: object | string): Promise<Digest> {
+  const digest = await keep(typeof content === 'string' ? content : JSON.stringify(content))
+  await storage.driver.put(
+    manifestLinkKey(repository, digest),
+    JSON.stringify({ source: 'nju', mediaType: MEDIA_TYPES.ociManifest }),
+  )
+  return digest
+}
+
+test('finds every blob again, as pushed where a local repository links to it and as fetched otherwise', async () => {
+  const fetched = await keep(randomBytes(5000))
+  const pushed = await keep('pushed')
+  await storage.driver.put(blobLinkKey('local/app', pushed), '')
+  const fetchedManifest = await keepManifest('docker.io/library/nginx', { layers: [] })
+  const pushedManifest = await keepManifest('local/deep/er/app', { layers: [], annotations: {} })
+
+  const report = await run()
+
+  expect(report).toEqual({ blobs: 2, manifests: 2, added: 4 })
+  expect(storage.index.find(fetched)).toMatchObject({ size: 5000, cached: true, pushed: false })
+  expect(storage.index.find(pushed)).toMatchObject({ cached: false, pushed: true })
+  expect(storage.index.find(fetchedManifest)).toMatchObject({ cached: true, pushed: false })
+  expect(storage.index.find(pushedManifest)).toMatchObject({ cached: false, pushed: true })
+  expect(storage.index.cacheTotals()).toMatchObject({ blobs: 1, manifests: 1 })
+})
+
+test('learns what a manifest needs, so that using it uses its layers', async () => {
+  const layer = await keep('a layer')
+  const manifest = await keepManifest('docker.io/library/nginx', { layers: [{ digest: layer, size: 7 }] })
+  const other = await keep('unused')
+  await run()
+  clock++
+
+  storage.index.touch(manifest)
+
+  expect(storage.index.leastRecentlyUsed(1).map(({ digest }) => digest)).toEqual([other])
+})
+
+test('after index.db was deleted everything is served again', async () => {
+  const pushed = randomBytes(2000)
+  const digest = digestOf(pushed)
+  await storage.store.put(pushed, { digest, manifest: false }, 'pushed')
+  await storage.driver.put(blobLinkKey('local/app', digest), '')
+  storage.index.close()
+  for (const suffix of ['', '-wal', '-shm']) await rm(join(folder.path, `index.db${suffix}`), { force: true })
+  await open()
+
+  expect(await storage.store.open(digest, 'pushed')).toBeUndefined()
+  await run()
+
+  const blob = await storage.store.open(digest, 'pushed')
+  expect(blob?.size).toBe(2000)
+  await blob?.close()
+})
+
+test('a push that the index did not hear of is kept from eviction', async () => {
+  const digest = await keep('layer')
+  storage.index.addCached({ digest, size: 5, manifest: false, source: 'nju' })
+  await storage.driver.put(blobLinkKey('local/app', digest), '')
+
+  await run()
+
+  expect(storage.index.find(digest)).toMatchObject({ cached: true, pushed: true, source: 'nju' })
+})
+
+test('leaves rows alone that are there, with their recency', async () => {
+  const digest = await keep('layer')
+  storage.index.addCached({ digest, size: 5, manifest: false, source: 'nju' })
+  clock += 1000
+  const later = await keep('later')
+
+  const report = await run()
+
+  expect(report.added).toBe(1)
+  expect(storage.index.find(digest)).toMatchObject({ source: 'nju' })
+  expect(storage.index.leastRecentlyUsed(9).map((row) => row.digest)).toEqual([digest, later])
+})
+
+test.each([
+  ['is no JSON', '{'],
+  ['has descriptors that are none', '{"layers":[{"digest":7}]}'],
+])('a fetched manifest that %s does not keep the rest from being found', async (_case, content) => {
+  const odd = await keepManifest('docker.io/library/odd', content)
+  const blob = await keep('zzz')
+
+  await run()
+
+  expect(storage.index.find(odd)).toBeDefined()
+  expect(storage.index.find(blob)).toBeDefined()
+})
+
+test('what is no blob is left alone', async () => {
+  await storage.driver.put('blobs/sha256/ab/not-a-digest', 'x')
+  await storage.driver.put('blobs/README', 'x')
+
+  expect(await run()).toEqual({ blobs: 0, manifests: 0, added: 0 })
+})
