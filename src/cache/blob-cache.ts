@@ -167,20 +167,19 @@ export class BlobCache {
     try {
       await fill.done
       await publish(fill)
-      if (fill.spoolFailure) this.#warnUnkept(digest, fill.spoolFailure)
+      if (fill.spoolFailure) this.#unkept(fill)
     } catch (error) {
-      if (fill.spoolFailure) this.#warnUnkept(digest, fill.spoolFailure)
+      if (fill.spoolFailure) this.#unkept(fill)
       if (!this.#stopping) this.#log.warn({ digest, receivedBytes: fill.received, err: error }, 'blob not cached')
     } finally {
       await fill.release()
     }
   }
 
-  #warnUnkept(digest: Digest, reason: unknown): void {
-    this.#log.warn(
-      { digest, reason: (reason as Error).message },
-      'storage cannot be written: the blob was passed on uncached',
-    )
+  #unkept({ digest, size = 0, spoolFailure }: BlobFill): void {
+    const { code, message } = spoolFailure as NodeJS.ErrnoException
+    this.#log.warn({ digest, reason: message }, 'storage cannot be written: the blob was passed on uncached')
+    if (code === 'ENOSPC' || code === 'EDQUOT') this.#deps.eviction.relieve(size)
   }
 
   #track(work: Promise<void>): Promise<void> {

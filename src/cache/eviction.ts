@@ -28,6 +28,8 @@ export class Eviction {
   readonly #log: Logger
   #running: Promise<void> | undefined
   #again = false
+  /** What must go although the limit allows it, in bytes: the disk is full. */
+  #owed = 0
   #stopped = false
 
   constructor(deps: EvictionDeps) {
@@ -42,11 +44,17 @@ export class Eviction {
 
   /** Looks, off the request path, whether something must go. */
   kick(): void {
-    if (this.#stopped || this.sizeBytes <= this.#deps.maxSizeBytes) return
+    if (this.#stopped || (this.#owed === 0 && this.sizeBytes <= this.#deps.maxSizeBytes)) return
     this.#again = true
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
+  }
+
+  /** The disk is full before the cache is: makes room for about `bytes`. */
+  relieve(bytes: number): void {
+    this.#owed = Math.max(this.#owed, bytes)
+    this.kick()
   }
 
   /** Waits for the run under way. */
@@ -60,17 +68,26 @@ export class Eviction {
     try {
       while (this.#again && !this.#stopped) {
         this.#again = false
-        await this.#evictTo(this.#deps.maxSizeBytes * this.#deps.lowWatermark)
+        await this.#evictTo(this.#target())
       }
     } catch (error) {
       this.#log.error({ err: error }, 'eviction failed; the cache may outgrow its limit until the next run')
     }
   }
 
+  /** How small the cache must become. */
+  #target(): number {
+    const { maxSizeBytes, lowWatermark } = this.#deps
+    const size = this.sizeBytes
+    const owed = this.#owed
+    this.#owed = 0
+    return Math.min(size > maxSizeBytes ? maxSizeBytes * lowWatermark : size, size - owed)
+  }
+
   async #evictTo(targetBytes: number): Promise<void> {
     const { index, parts, maxSizeBytes } = this.#deps
     const before = this.sizeBytes
-    if (before <= maxSizeBytes) return
+    if (before <= targetBytes) return
     let evicted = 0
     const busy = new Set<string>()
     while (this.sizeBytes > targetBytes && !this.#stopped) {

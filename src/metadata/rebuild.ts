@@ -1,6 +1,5 @@
 import { type Digest, matches } from '../oci/digest.js'
-import { OciError } from '../oci/errors.js'
-import { childrenOf, MANIFEST_LIMIT, parseManifest } from '../oci/manifest.js'
+import { childrenOf, MANIFEST_LIMIT, readManifest } from '../oci/manifest.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, blobsPrefix, digestFromParts, repositoriesPrefix } from '../storage/layout.js'
 import { parseManifestLink } from '../storage/links.js'
@@ -51,12 +50,8 @@ async function learnChildren(
   const facts = await driver.stat(blobKey(digest))
   const bytes = facts && facts.size <= MANIFEST_LIMIT ? await driver.get(blobKey(digest)) : undefined
   if (!bytes || !matches(digest, bytes)) return
-  try {
-    index.setChildren(digest, childrenOf(parseManifest(bytes, mediaType)))
-  } catch (error) {
-    // An upstream's odd manifest is passed through as it is; only its children are not known.
-    if (!(error instanceof OciError)) throw error
-  }
+  const manifest = readManifest(bytes, mediaType)
+  if (manifest) index.setChildren(digest, childrenOf(manifest))
 }
 
 async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {

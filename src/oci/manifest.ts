@@ -50,6 +50,16 @@ export function parseManifest(bytes: Uint8Array, contentType: string): Manifest 
   }
 }
 
+/** The same, but `undefined` for a manifest of a shape that we do not know: it is passed through all the same. */
+export function readManifest(bytes: Uint8Array, contentType: string): Manifest | undefined {
+  try {
+    return parseManifest(bytes, contentType)
+  } catch (error) {
+    if (error instanceof OciError) return undefined
+    throw error
+  }
+}
+
 /** Everything that a manifest needs to be whole, each digest once. */
 export function childrenOf(manifest: Manifest): Digest[] {
   return [...new Set([...manifest.manifests, ...manifest.blobs].map(({ digest }) => digest))]

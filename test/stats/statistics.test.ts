@@ -259,6 +259,19 @@ describe('windows', () => {
     expect(statistics.snapshot().requests.total).toBe(10)
   })
 
+  test.each([
+    ['minutes', 61 * 60_000, HOUR_MS],
+    ['hours', 169 * HOUR_MS, 7 * DAY_MS],
+  ])('a bucket of %s that is used again has forgotten what it held', (_case, ringMs, windowMs) => {
+    const statistics = world.boot()
+    world.served({ bytes: 1 })
+    world.time += ringMs
+
+    world.served({ bytes: 10 })
+
+    expect(statistics.snapshot(windowMs)).toMatchObject({ requests: { total: 1 }, bytes: { served: 10 } })
+  })
+
   test('an upstream counts in the window in which it was asked', () => {
     const statistics = world.boot()
     world.upstreams = [{ ...hub, requests: 5, errors: 1, bytes: 50 }]
