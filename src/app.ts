@@ -31,7 +31,7 @@ export { StorageError }
 
 /** Running requests have this long to end when the server stops: less than the 10 s of `docker stop`. */
 const DRAIN_MS = 8_000
-const FLUSH_EVERY_MS = 2_000
+const FLUSH_EVERY_MS = 5_000
 const SWEEP_EVERY_MS = 10 * 60_000
 /** A part file that nobody has continued for so long goes. */
 const PART_FILE_AGE_MS = 24 * 3_600_000
@@ -143,11 +143,11 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
 
 function openIndex(storage: Storage, log: Logger, now: () => number) {
   const opened = SqlIndex.open({ file: storage.indexFile, now })
-  if (opened.damage)
-    log.warn(
-      { reason: (opened.damage as Error).message },
-      'index.db was damaged and is made anew from the stored files',
-    )
+  const { trouble } = opened
+  const reason = (trouble?.error as Error | undefined)?.message
+  if (trouble?.inMemory)
+    log.warn({ reason }, 'index.db cannot be written: until the next start recency is kept in memory')
+  else if (trouble) log.warn({ reason }, 'index.db was damaged and is made anew from the stored files')
   return opened
 }
 

@@ -179,7 +179,9 @@ export class BlobCache {
   #unkept({ digest, size = 0, spoolFailure }: BlobFill): void {
     const { code, message } = spoolFailure as NodeJS.ErrnoException
     this.#log.warn({ digest, reason: message }, 'storage cannot be written: the blob was passed on uncached')
-    if (code === 'ENOSPC' || code === 'EDQUOT') this.#deps.eviction.relieve(size)
+    const full = code === 'ENOSPC' || code === 'EDQUOT'
+    // Where giving up everything would not make enough room, nothing is given up.
+    if (full && size <= this.#deps.index.cacheTotals().sizeBytes) this.#deps.eviction.relieve(size)
   }
 
   #track(work: Promise<void>): Promise<void> {

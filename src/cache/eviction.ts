@@ -101,6 +101,7 @@ export class Eviction {
         await nextTurn()
       }
     }
+    if (evicted === 0 && busy.size === 0) return
     this.#log.info(
       { beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes, evicted, inUse: busy.size },
       'cache evicted',

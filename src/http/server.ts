@@ -38,7 +38,8 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   const { v2, operations, log, events, access, now, limits = LIMITS } = deps
   const observe = createAccessLog({ log, events, access, now })
   const app = fastify({
-    loggerInstance: log,
+    // Its own lines at info level say what ours say better.
+    loggerInstance: log.child({ module: 'fastify' }, { level: log.isLevelEnabled('warn') ? 'warn' : log.level }),
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestTimeout: 0,

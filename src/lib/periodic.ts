@@ -6,6 +6,7 @@ export class Periodic {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #stopped = false
+  #failing = false
 
   constructor({
     everyMs,
@@ -40,8 +41,11 @@ export class Periodic {
   async #run(): Promise<void> {
     try {
       await this.#work()
+      this.#failing = false
     } catch (error) {
-      this.#onError(error)
+      // A full disk fails every run alike: it is told once, and again when it has been well in between.
+      if (!this.#failing) this.#onError(error)
+      this.#failing = true
     }
   }
 }

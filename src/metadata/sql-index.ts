@@ -17,6 +17,13 @@ interface Row {
   source: string | null
 }
 
+export interface OpenedIndex {
+  index: SqlIndex
+  fresh: boolean
+  clean: boolean
+  trouble?: { error: unknown; inMemory: boolean }
+}
+
 /** The index in one SQLite file in WAL mode. */
 export class SqlIndex implements MetadataIndex {
   readonly #db: DatabaseSyncInstance
@@ -26,30 +33,29 @@ export class SqlIndex implements MetadataIndex {
   #totals: CacheTotals & { pushedBytes: number }
 
   /**
-   * Opens the index, making it anew when it is absent, damaged or of a newer layout.
+   * Opens the index, making it anew when it is absent, damaged or of a newer layout. Where the disk cannot be written
+   * it is kept in memory: nothing is served worse, and the file is left as it is.
    *
    * @returns `fresh` when nothing is known yet and the storage must be walked (`rebuild.ts`); `clean` when it was
-   *   closed in order the last time
+   *   closed in order the last time; `trouble` with the file, when there was some
    */
-  static open({ file, now }: { file: string; now: () => number }): {
-    index: SqlIndex
-    fresh: boolean
-    clean: boolean
-    damage?: unknown
-  } {
+  static open({ file, now }: { file: string; now: () => number }): OpenedIndex {
     const existed = existsSync(file)
     try {
-      const index = new SqlIndex(openDatabase(file), now)
-      const clean = index.getValue('closed') === 'clean'
-      if (!clean) index.#check()
-      index.setValue('closed', 'no')
-      return { index, fresh: !existed, clean }
-    } catch (damage) {
-      for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
-      const index = new SqlIndex(openDatabase(file), now)
-      index.setValue('closed', 'no')
-      return { index, fresh: true, clean: false, damage }
+      return { ...SqlIndex.#begin(file, now), fresh: !existed }
+    } catch (trouble) {
+      const place = isUnwritable(trouble) ? ':memory:' : file
+      if (place === file) for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
+      return { ...SqlIndex.#begin(place, now), fresh: true, trouble: { error: trouble, inMemory: place !== file } }
     }
+  }
+
+  static #begin(file: string, now: () => number): { index: SqlIndex; clean: boolean } {
+    const index = new SqlIndex(openDatabase(file), now)
+    const clean = index.getValue('closed') === 'clean'
+    if (!clean) index.#check()
+    index.setValue('closed', 'no')
+    return { index, clean }
   }
 
   private constructor(db: DatabaseSyncInstance, now: () => number) {
@@ -131,11 +137,17 @@ export class SqlIndex implements MetadataIndex {
   }
 
   close(): void {
-    this.flush()
-    this.setValue('closed', 'clean')
-    // Otherwise the log may outlive the close, and all of it would be read again at the next start.
-    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
-    this.#db.close()
+    try {
+      this.flush()
+      this.setValue('closed', 'clean')
+      // Otherwise the log may outlive the close, and all of it would be read again at the next start.
+      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    } catch (error) {
+      // On a full disk the stamp is missing: the next start compares the index with the files.
+      if (!isUnwritable(error)) throw error
+    } finally {
+      this.#db.close()
+    }
   }
 
   /** @throws when a page of the file is damaged; reads all of it, so only after an unclean end */
@@ -171,7 +183,8 @@ export class SqlIndex implements MetadataIndex {
       work()
       this.#db.exec('COMMIT')
     } catch (error) {
-      this.#db.exec('ROLLBACK')
+      // A full disk has rolled it back already.
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       this.#totals = this.#readTotals()
       throw error
     }
@@ -180,6 +193,12 @@ export class SqlIndex implements MetadataIndex {
   #readTotals() {
     return this.#statements.totals.get() as unknown as CacheTotals & { pushedBytes: number }
   }
+}
+
+/** SQLite's primary result codes READONLY, IOERR, FULL and CANTOPEN: the place is wrong, not the content. */
+function isUnwritable(error: unknown): boolean {
+  const { errcode } = error as { errcode?: number }
+  return errcode !== undefined && [8, 10, 13, 14].includes(errcode & 0xff)
 }
 
 /** What a blob of `size` bytes takes on disk. */

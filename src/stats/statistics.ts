@@ -132,7 +132,7 @@ export class Statistics {
       this.#saveFails = false
     } catch (error) {
       // Said once, not every few seconds; what was counted stays in memory and is written when it can be.
-      if (!this.#saveFails) this.#log.warn({ err: error }, 'statistics cannot be saved')
+      if (!this.#saveFails) this.#log.warn({ reason: (error as Error).message }, 'statistics cannot be saved')
       this.#saveFails = true
     }
   }

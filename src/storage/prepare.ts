@@ -1,4 +1,4 @@
-import { access, constants, mkdir, readFile, rm } from 'node:fs/promises'
+import { access, constants, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FsDriver } from './fs-driver.js'
 import { fillsDir, indexFile, LAYOUT_VERSION, layoutKey, lockFile, stagingDir, uploadsDir } from './layout.js'
@@ -33,8 +33,8 @@ export async function prepareStorage(path: string): Promise<Storage> {
     for (const dir of [path, ...Object.values(dirs)]) await mkdir(dir, { recursive: true })
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
     lock = StoreLock.acquire(join(path, lockFile))
-    await rm(staging, { recursive: true, force: true })
-    await mkdir(staging)
+    await mkdir(staging, { recursive: true })
+    for (const name of await readdir(staging)) await rm(join(staging, name), { recursive: true, force: true })
     const driver = new FsDriver({ root: path, stagingDir: staging })
     await checkLayout(driver, path)
     return { driver, lock, ...dirs, indexFile: join(path, indexFile) }
