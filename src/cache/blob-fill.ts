@@ -2,6 +2,7 @@ import type { Hash } from 'node:crypto'
 import type { BlobReader } from '../oci/content.js'
 import { algorithmOf, type Digest, digestFrom, hasherFor } from '../oci/digest.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
+import { FillReaders } from './fill-readers.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
 
 /** So much may wait to be written before the upstream is held back. */
@@ -9,16 +10,6 @@ const UNWRITTEN_LIMIT = 1 * 1024 * 1024
 /** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
 const VERIFY_FIRST_LIMIT = 256 * 1024
 const REHASH_CHUNK = 1024 * 1024
-
-/** Where one reader is. */
-interface Cursor {
-  /** Where its next byte would be read. */
-  position: number
-  started: boolean
-  /** What it has read turned out to be wrong. */
-  cut: boolean
-  closed: boolean
-}
 
 export interface BlobFillOptions {
   digest: Digest
@@ -41,7 +32,7 @@ export class BlobFill {
   readonly #source: BlobSource
   readonly #admit: (sizeBytes: number) => boolean
   readonly #spool: Spool
-  readonly #cursors = new Set<Cursor>()
+  readonly #readers: FillReaders
   readonly #abort = new AbortController()
   #hash: Hash
   #received = 0
@@ -56,13 +47,12 @@ export class BlobFill {
   #users = 1
   #stream: BlobBytes | undefined
   #onReady!: () => void
-  #waiting: (() => void)[] = []
 
   /** Begins, continuing what is in the part file at `path`; without one the bytes are only passed on. */
   static async start({ path, ...options }: BlobFillOptions & { path: string | undefined }): Promise<BlobFill> {
     const spool = path === undefined ? Spool.unkept() : await Spool.open(path)
     const fill = new BlobFill(options, spool)
-    spool.onGrown = () => fill.#wakeCursors()
+    spool.onGrown = () => fill.#readers.wake()
     return fill
   }
 
@@ -72,6 +62,12 @@ export class BlobFill {
     this.#spool = spool
     this.#admit = admit
     this.#hash = hasherFor(digest)
+    this.#readers = new FillReaders({
+      readableAt: (position) => this.#readableAt(position),
+      read: (buffer, position) => spool.read(buffer, position),
+      end: () => this.#end(),
+      onClosed: () => this.release(),
+    })
     const known = new Promise<void>((resolve) => {
       this.#onReady = resolve
     })
@@ -122,12 +118,7 @@ export class BlobFill {
   /** A reader from any position on; the caller closes it. */
   reader(): BlobReader {
     this.#users++
-    const cursor: Cursor = { position: 0, started: false, cut: false, closed: false }
-    this.#cursors.add(cursor)
-    return {
-      read: (buffer, position) => this.#readFor(cursor, buffer, position),
-      close: () => this.#close(cursor),
-    }
+    return this.#readers.open()
   }
 
   /** Ends the download; the part file is kept for the next one. */
@@ -147,58 +138,24 @@ export class BlobFill {
     return this.#spool.remove()
   }
 
-  /** Reads what may be read, waiting for it if need be. */
-  async #readFor(cursor: Cursor, buffer: Uint8Array, position: number): Promise<number> {
-    cursor.position = position
-    for (;;) {
-      if (cursor.closed) throw new Error('the reader is closed')
-      if (cursor.cut) throw new Error('the bytes that were sent did not match the digest')
-      const readable = this.#readableAt(position)
-      if (readable > 0) {
-        // Set before the bytes are here: they may turn out to be wrong while they are being read.
-        cursor.started = true
-        const count = await this.#spool.read(buffer.subarray(0, readable), position)
-        if (count > 0) return this.#advance(cursor, position, count)
-      }
-      if (this.#state === 'failed') throw new Error('the blob could not be fetched', { cause: this.#failure })
-      if (this.#state === 'verified' && position >= this.#received) return 0
-      await this.#changed()
-    }
+  #end(): { size: number } | { failure: unknown } | undefined {
+    if (this.#state === 'failed') return { failure: this.#failure }
+    return this.#state === 'verified' ? { size: this.#received } : undefined
   }
 
-  #advance(cursor: Cursor, position: number, count: number): number {
-    cursor.position = position + count
-    // A download that keeps nothing waits for its readers.
-    if (!this.#spool.keeps) this.#wakeCursors()
-    return count
-  }
-
-  async #close(cursor: Cursor): Promise<void> {
-    if (cursor.closed) return
-    cursor.closed = true
-    this.#cursors.delete(cursor)
-    // A read that waits for bytes finds the reader closed; a fill that waits for a slow reader finds it gone.
-    this.#wakeCursors()
-    await this.release()
-  }
-
-  #wakeCursors(): void {
-    const waiting = this.#waiting
-    this.#waiting = []
-    for (const resolve of waiting) resolve()
-  }
-
-  #changed(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve))
-  }
-
-  /** How many bytes may be read at `position` now. */
+  /** Up to the last byte while the digest is not known to match; nothing where it is checked first. */
   #readableAt(position: number): number {
     const { readable } = this.#spool
     if (this.#state === 'verified') return readable - position
-    if (this.#cautious || (this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT)) return 0
+    if (this.#checkedFirst) return 0
     const end = this.#size ?? this.#received
     return Math.min(readable, end - 1) - position
+  }
+
+  /** Whether nothing is given out before all of it has been checked: small blobs, and what was lied about if it can be kept. */
+  get #checkedFirst(): boolean {
+    const small = this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT
+    return small || (this.#cautious && this.#spool.keeps)
   }
 
   async #run(): Promise<void> {
@@ -218,7 +175,7 @@ export class BlobFill {
       this.#failure = error
       throw error
     } finally {
-      this.#wakeCursors()
+      this.#readers.wake()
     }
   }
 
@@ -274,7 +231,7 @@ export class BlobFill {
       if (this.#received > 0)
         throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
       // After a lie about the length: whoever was promised that many bytes cannot be given these.
-      for (const cursor of this.#cursors) cursor.cut = this.#size > VERIFY_FIRST_LIMIT
+      if (this.#size > VERIFY_FIRST_LIMIT) this.#readers.cut('all')
     }
     this.#size = size
     if (!this.#admit(size)) this.#spool.stopKeeping(undefined)
@@ -298,12 +255,12 @@ export class BlobFill {
   /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
   async #pace(): Promise<void> {
     for (;;) {
-      if (this.#cursors.size === 0) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
+      const { slowest } = this.#readers
+      if (slowest === undefined) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
       this.#abort.signal.throwIfAborted()
-      const slowest = Math.min(...[...this.#cursors].map(({ position }) => position))
-      this.#spool.trim(slowest)
-      if (this.#received - slowest <= WINDOW_BYTES) return
-      await this.#changed()
+      this.#spool.trim(slowest ?? 0)
+      if (this.#received - (slowest ?? 0) <= WINDOW_BYTES) return
+      await this.#readers.changed()
     }
   }
 
@@ -315,7 +272,7 @@ export class BlobFill {
     this.#cautious = true
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
     if (!this.#inherited) this.#source.lied()
-    for (const cursor of this.#cursors) cursor.cut = cursor.started
+    this.#readers.cut('started')
     await this.#clear()
   }
 

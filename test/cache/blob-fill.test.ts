@@ -310,6 +310,24 @@ describe('BlobFill', () => {
       await fill.release()
     })
 
+    test('a lie about a blob that cannot be kept cuts its reader and does not hang the next', async () => {
+      const content = randomBytes(20_000_000)
+      const lie = Buffer.from(content)
+      lie[5] = lie[5]! ^ 1
+      const joined = latch()
+      const source = new ScriptedSource({ content: lie }, { content, gate: () => joined.opened })
+      const fill = await begin(content, source, { path: undefined, admit: () => false })
+      const first = readAll(fill.reader()).catch((error: Error) => error.message)
+      await expect.poll(() => source.lies, { timeout: 5000 }).toBe(1)
+      const next = fill.reader()
+      joined.open()
+
+      expect(digestOf(await readAll(next))).toBe(fill.digest)
+      expect(await first).toContain('did not match')
+      await fill.done
+      await fill.release()
+    })
+
     test('it ends when nobody reads any more', async () => {
       const content = randomBytes(20_000_000)
       const fill = await begin(content, new ScriptedSource({ content }), { path: undefined, admit: () => false })
