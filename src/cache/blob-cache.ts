@@ -22,11 +22,19 @@ export interface BlobCacheDeps {
   maxSizeBytes: number
 }
 
+/** A download that is not put away yet. */
+interface Running {
+  starting: Promise<BlobFill>
+  settled: Promise<void>
+  /** Where the one who began it asked. */
+  place: string
+}
+
 /** Blobs by digest, each fetched once however many ask at a time, kept until room is needed. */
 export class BlobCache {
   readonly #deps: BlobCacheDeps
   readonly #log: Logger
-  readonly #fills = new Map<Digest, { starting: Promise<BlobFill>; settled: Promise<void> }>()
+  readonly #fills = new Map<Digest, Running>()
   readonly #running = new Set<Promise<void>>()
   #stopping = false
 
@@ -36,15 +44,17 @@ export class BlobCache {
   }
 
   /**
-   * Opens a blob: from memory, from the store, or behind the one download of it.
+   * Opens a blob: from memory, from the store, or behind the one download of it. Where that one fails before there is
+   * anything to answer, those who asked at another place than it did try on their own.
    *
+   * @param place the repository with its registry
    * @param source called at most once a fill, never on a hit
    * @throws what `source` throws when no upstream has it; a failure after that ends the readers
    */
-  async open(digest: Digest, source: () => BlobSource): Promise<OpenBlob> {
+  async open(digest: Digest, place: string, source: () => BlobSource): Promise<OpenBlob> {
     // A download under way comes first: until it is put away the store may hold half of the truth.
     const stored = this.#fills.has(digest) ? undefined : await this.#openStored(digest)
-    return stored ?? this.#openFill(digest, source)
+    return stored ?? this.#openFill(digest, place, source)
   }
 
   /** What is known of a blob that is here or on its way. */
@@ -93,17 +103,21 @@ export class BlobCache {
     }
   }
 
-  async #openFill(digest: Digest, source: () => BlobSource): Promise<OpenBlob> {
+  async #openFill(digest: Digest, place: string, source: () => BlobSource): Promise<OpenBlob> {
     const running = this.#fills.get(digest)
-    if (!running) return this.#follow(await this.#start(digest, source()), 'miss')
+    if (!running) return this.#follow(await this.#start(digest, place, source()), 'miss')
     const fill = await running.starting
-    if (fill.failed) {
-      // It has told everybody who followed it; the next one begins when its part file is put away.
-      await running.settled
-      return this.open(digest, source)
+    if (!fill.failed) {
+      if (!fill.joinable) return this.#passOn(digest, source())
+      try {
+        return await this.#follow(fill, fill.verified ? 'hit' : 'join')
+      } catch (error) {
+        if (running.place === place) throw error
+      }
     }
-    if (!fill.joinable) return this.#passOn(digest, source())
-    return this.#follow(fill, fill.verified ? 'hit' : 'join')
+    // It has told everybody who followed it; the next one begins when its part file is put away.
+    await running.settled
+    return this.open(digest, place, source)
   }
 
   /** Beside a download that keeps nothing and has gone too far to be joined. */
@@ -124,7 +138,7 @@ export class BlobCache {
     return { digest: fill.digest, size: fill.size, outcome, source: fill.upstream, reader }
   }
 
-  #start(digest: Digest, source: BlobSource): Promise<BlobFill> {
+  #start(digest: Digest, place: string, source: BlobSource): Promise<BlobFill> {
     const { parts, eviction, maxSizeBytes } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
@@ -135,7 +149,7 @@ export class BlobCache {
     }
     parts.begin(digest)
     const starting = BlobFill.start({ digest, source, path: parts.path(digest), admit })
-    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)) })
+    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place })
     return starting
   }
 

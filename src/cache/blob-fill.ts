@@ -14,7 +14,7 @@ const REHASH_CHUNK = 1024 * 1024
 export interface BlobFillOptions {
   digest: Digest
   source: BlobSource
-  /** Whether a blob of this size is to be kept; asked once, before its first byte is. */
+  /** Whether a blob of this size is to be kept; asked before its first byte is, or as it grows where no size is known. */
   admit: (sizeBytes: number) => boolean
 }
 
@@ -221,12 +221,12 @@ export class BlobFill {
       await this.#clear()
       return false
     }
-    if (stream.size !== undefined && stream.size !== this.#size) this.#resize(stream.size)
+    if (stream.size !== undefined && stream.size !== this.#size) await this.#resize(stream.size)
     if (this.#size === undefined || this.#size > VERIFY_FIRST_LIMIT) this.#onReady()
     return true
   }
 
-  #resize(size: number): void {
+  async #resize(size: number): Promise<void> {
     if (this.#size !== undefined) {
       if (this.#received > 0)
         throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
@@ -234,7 +234,14 @@ export class BlobFill {
       if (this.#size > VERIFY_FIRST_LIMIT) this.#readers.cut('all')
     }
     this.#size = size
-    if (!this.#admit(size)) this.#spool.stopKeeping(undefined)
+    await this.#keepIfAdmitted(size)
+  }
+
+  async #keepIfAdmitted(size: number): Promise<void> {
+    if (!this.#spool.keeps || this.#admit(size)) return
+    // What is being written at this moment is neither in the file nor in the window.
+    await this.#spool.drained()
+    this.#spool.stopKeeping(undefined)
   }
 
   /** @returns whether the blob has come to its end */
@@ -246,6 +253,8 @@ export class BlobFill {
       this.#hash.update(chunk)
       this.#received += chunk.length
       this.#spool.append(chunk)
+      // Nobody has said how large it gets: it may have grown too large by now.
+      if (this.#size === undefined) await this.#keepIfAdmitted(this.#received)
       if (!this.#spool.keeps) await this.#pace()
       else await this.#spool.drained(UNWRITTEN_LIMIT)
     }
@@ -272,8 +281,9 @@ export class BlobFill {
     this.#cautious = true
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
     if (!this.#inherited) this.#source.lied()
-    this.#readers.cut('started')
     await this.#clear()
+    // Only now: somebody may have begun to read while the bytes were being thrown away.
+    this.#readers.cut('started')
   }
 
   async #clear(): Promise<void> {

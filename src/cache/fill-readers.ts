@@ -51,6 +51,7 @@ export class FillReaders {
   /** Ends those that have read something, or all of them: it was wrong. */
   cut(which: 'started' | 'all'): void {
     for (const cursor of this.#cursors) cursor.cut ||= which === 'all' || cursor.started
+    this.wake()
   }
 
   /** Resolves at the next `wake`. */

@@ -62,12 +62,24 @@ export function createServer(deps: ServerDeps): FastifyInstance {
     },
     clientErrorHandler: refuse,
   })
+  oneAtATime(app as unknown as FastifyInstance)
   registerAccessLog(app as unknown as FastifyInstance, observe)
   registerErrors(app as unknown as FastifyInstance)
   leaveBodiesAlone(app as unknown as FastifyInstance)
   registerV2(app as unknown as FastifyInstance, v2)
   registerOperations(app as unknown as FastifyInstance, operations)
   return app as unknown as FastifyInstance
+}
+
+/**
+ * A request that was written before the one ahead of it was answered (RFC 9112, 9.3.2) waits for its turn: a response
+ * that has no socket yet is not told when the client leaves, and would hold what it has opened for ever.
+ */
+function oneAtATime(app: FastifyInstance): void {
+  app.addHook('onRequest', (_request, { raw }, next) => {
+    if (raw.socket) next()
+    else raw.once('socket', () => next())
+  })
 }
 
 /** Bodies are read by the handlers that take them, as streams. */

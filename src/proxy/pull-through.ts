@@ -36,7 +36,7 @@ export class PullThrough implements ContentSource {
     const { blobs, group, fetcher, repository, budgetMs } = this.#deps
     return this.#translated('BLOB_UNKNOWN', { digest }, () =>
       this.#remembering(digest, async () => {
-        const opening = blobs.open(digest, () =>
+        const opening = blobs.open(digest, fetcher.nameOf(repository), () =>
           group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest)),
         )
         try {
@@ -52,7 +52,7 @@ export class PullThrough implements ContentSource {
 
   statBlob(digest: Digest): Promise<BlobFacts> {
     const { blobs, group, repository, budgetMs } = this.#deps
-    return this.#translated('BLOB_UNKNOWN', { digest }, async () => {
+    return this.#inTime('BLOB_UNKNOWN', { digest }, async () => {
       const known = await blobs.stat(digest)
       if (known) return known
       return this.#remembering(digest, async () => {
@@ -64,7 +64,7 @@ export class PullThrough implements ContentSource {
 
   getManifest(reference: Reference): Promise<ServedManifest> {
     const { fetcher, resolver, repository } = this.#deps
-    return this.#translated('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
+    return this.#inTime('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
       const { manifest, ...answer } =
         reference.kind === 'digest'
           ? await fetcher.get(repository, reference.digest)
@@ -75,14 +75,14 @@ export class PullThrough implements ContentSource {
 
   listTags(page: PageRequest): Promise<TagPage> {
     const { listing, repository } = this.#deps
-    return this.#translated('NAME_UNKNOWN', { repository }, () => listing.page(repository, page))
+    return this.#inTime('NAME_UNKNOWN', { repository }, () => listing.page(repository, page))
   }
 
   listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer> {
     const { group, repository, budgetMs } = this.#deps
     const signal = AbortSignal.timeout(budgetMs)
     // A 404 is passed on: clients then look for the fallback tag (distribution specification, Referrers Tag Schema).
-    return this.#translated('MANIFEST_UNKNOWN', { digest: subject }, () =>
+    return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, () =>
       group.listReferrers(repository, subject, artifactType, signal),
     )
   }
@@ -98,6 +98,11 @@ export class PullThrough implements ContentSource {
       if (isAuthoritativeAbsence(error)) negative.remember(key, error)
       throw error
     }
+  }
+
+  /** One budget for all that is asked one after the other: mirrors after origins, tokens before either. */
+  #inTime<Value>(missing: Missing, detail: Record<string, unknown>, work: () => Promise<Value>): Promise<Value> {
+    return this.#translated(missing, detail, () => abortable(work(), AbortSignal.timeout(this.#deps.budgetMs)))
   }
 
   async #translated<Value>(

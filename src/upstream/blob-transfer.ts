@@ -85,9 +85,13 @@ export class BlobTransfer {
     this.#count(lane, error)
   }
 
-  /** The whole blob did not match its digest: every upstream that gave bytes of it is quarantined, and asked no more. */
+  /**
+   * The whole blob did not match its digest: every upstream that gave bytes of it is quarantined, and asked no more. An
+   * origin that only completed what mirrors had begun is not suspected.
+   */
   lied(): void {
-    for (const lane of this.#contributors) {
+    const mirrors = [...this.#contributors].filter(({ upstream }) => upstream.client.options.role === 'mirror')
+    for (const lane of mirrors.length > 0 ? mirrors : this.#contributors) {
       const { upstream } = lane
       const error = new UpstreamError('lying', 'the blob does not match its digest', { upstream: upstream.name })
       lane.lied = true
@@ -106,6 +110,7 @@ export class BlobTransfer {
   #settle(from: number): void {
     if (from > this.#offset) for (const lane of this.#lanes) lane.failures = 0
     this.#offset = from
+    if (from === 0) this.#contributors.clear()
     const last = this.#current
     if (!last) return
     last.stream.destroy()
@@ -168,6 +173,8 @@ export class BlobTransfer {
     }
     if (size !== undefined && at < size)
       throw new UpstreamError('down', `the blob ended after ${at} of ${size} bytes`, { upstream })
+    // It answers for the end as well, even where it had no byte to give.
+    this.#contributors.add(lane)
     lane.upstream.health.succeeded()
   }
 

@@ -147,7 +147,8 @@ export class RegistryClient {
   }
 
   /**
-   * end-2 GET from byte `from` on. A server that ignores the Range has its known bytes dropped inside the stream.
+   * end-2 GET from byte `from` on. A server that ignores the Range has its known bytes dropped inside the stream; where
+   * the blob has no byte from there on the stream is empty, and its size may be less than `from`.
    *
    * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
    */
@@ -156,7 +157,11 @@ export class RegistryClient {
     const ending = new AbortController()
     const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
     const headers = from > 0 ? { range: `bytes=${from}-` } : {}
-    const answer = await this.#asker.ask({ path, repository, headers, signal })
+    const answer = await this.#asker.ask({ path, repository, headers, signal, accept: from > 0 ? [416] : [] })
+    if (answer.status === 416) {
+      discard(answer)
+      return this.#nothingAfter(from, await this.statBlob(repository, digest, signal))
+    }
     try {
       const { size, skip } = this.#blobFacts(answer, from)
       const length = size === undefined ? undefined : size - from
@@ -170,6 +175,12 @@ export class RegistryClient {
       discard(answer)
       throw error
     }
+  }
+
+  /** A range beyond the end (RFC 9110, 15.5.17): whoever asked for it has more than there is, or something else. */
+  #nothingAfter(from: number, { size, upstream }: { size: number; upstream: string }): BlobStream {
+    if (size > from) throw new UpstreamError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
+    return { body: nothing(), size, upstream, destroy() {} }
   }
 
   /** end-2 HEAD; where that gives no length, the first byte is asked for. @throws {UpstreamError} `lying` when no size can be had */
@@ -258,3 +269,5 @@ export class RegistryClient {
     }
   }
 }
+
+async function* nothing(): AsyncGenerator<Buffer> {}

@@ -169,6 +169,30 @@ describe('BlobFill', () => {
     await fill.release()
   })
 
+  test('a reader that was lied to is told at once, even while no other upstream answers', async () => {
+    const content = randomBytes(BIG)
+    const lie = Buffer.from(content)
+    lie[5] = lie[5]! ^ 1
+    const [end, honest] = [latch(), latch()]
+    const gate = (at: number) => (at + 16_384 >= BIG ? end.opened : undefined)
+    const source = new ScriptedSource({ content: lie, gate }, { content, gate: () => honest.opened })
+    const fill = await begin(content, source)
+    const reader = fill.reader()
+    const beforeEnd = Math.floor(BIG / 16_384) * 16_384
+    for (let at = 0; at < beforeEnd; ) at += await reader.read(Buffer.alloc(100_000), at)
+    const waiting = reader.read(Buffer.alloc(100_000), beforeEnd)
+    // As if all but its last byte had been read: this one stays with the fill until the digest is known.
+    const last = expect(waiting.then(() => reader.read(Buffer.alloc(1), BIG - 1))).rejects.toThrow('did not match')
+
+    end.open()
+
+    await last
+    honest.open()
+    await reader.close()
+    await fill.done
+    await fill.release()
+  })
+
   test('a small blob is checked before its first byte, so that a lie costs no reader anything', async () => {
     const content = randomBytes(10_000)
     const source = new ScriptedSource({ content: randomBytes(10_000) }, { content: randomBytes(9_000) }, { content })
@@ -325,6 +349,39 @@ describe('BlobFill', () => {
       expect(digestOf(await readAll(next))).toBe(fill.digest)
       expect(await first).toContain('did not match')
       await fill.done
+      await fill.release()
+    })
+
+    test('a reader that begins while a lie is being thrown away is cut with the others', async () => {
+      const content = randomBytes(BIG)
+      const lie = Buffer.from(content)
+      lie[5] = lie[5]! ^ 1
+      const source = new ScriptedSource({ content: lie }, { content })
+      const fill = await begin(content, source, { path: undefined, admit: () => false })
+      const early = fill.reader()
+      const late = fill.reader()
+      let got: Promise<unknown> | undefined
+      source.lied = () =>
+        queueMicrotask(() => {
+          got = readAll(late).catch((error: Error) => error.message)
+        })
+
+      await fill.done
+
+      expect(await got).toContain('did not match')
+      await early.close()
+      await fill.release()
+    })
+
+    test('a blob found out in the middle to be too large loses nothing that was being written', async () => {
+      const content = randomBytes(BIG)
+      const source = new ScriptedSource({ content, size: undefined, breakAfter: 1_000_000 }, { content, chunk: 64 })
+      const fill = await begin(content, source, { admit: (size) => size < BIG })
+
+      expect(digestOf(await readAll(fill.reader()))).toBe(fill.digest)
+
+      await fill.done
+      expect(fill.file).toBeUndefined()
       await fill.release()
     })
 

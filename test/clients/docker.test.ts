@@ -70,10 +70,11 @@ describe('A Docker daemon with the mirror in registry-mirrors and docker.io out 
   test('pulls its own platform and arm64 of one list', async () => {
     await first.docker('pull', 'platforms')
     const own = await first.inspect('platforms', '{{.Architecture}}')
+    const digests = await first.inspect('platforms', '{{join .RepoDigests ","}}')
     await first.docker('pull', '--platform', 'linux/arm64', 'platforms')
 
     expect([own, await first.inspect('platforms', '{{.Architecture}}')]).toEqual(['amd64', 'arm64'])
-    expect(await first.inspect('platforms', '{{join .RepoDigests ","}}')).toContain(facts['platforms:latest'].digest)
+    expect(digests).toBe(`platforms@${facts['platforms:latest'].digest}`)
   })
 
   test('pulls a Debian root file system made by debootstrap', async () => {
@@ -95,7 +96,7 @@ describe('A Docker daemon with the mirror in registry-mirrors and docker.io out 
 
   test('the Hub and its mirrors saw nobody but the mirror, and each blob was sent once', () => {
     const asked = upstreams.proxies.flatMap((proxy) => proxy.asked)
-    const blobs = asked.filter(({ line, bytes }) => line.includes('/blobs/') && bytes > 0).map(({ line }) => line)
+    const blobs = asked.filter(({ line, status }) => line.includes('/blobs/') && status < 300).map(({ line }) => line)
 
     expect(new Set(asked.map(({ from }) => from))).toEqual(new Set([WORLD.mirror.address]))
     expect(blobs.length).toBe(new Set(blobs).size)

@@ -65,16 +65,6 @@ export async function launch(options: MirrorOptions): Promise<Daemon> {
   await mkdir(options.folder, { recursive: true })
   const file = join(options.folder, 'mirrors.yaml')
   await writeFile(file, stringify(configuration(options)))
-  if (process.env.STANDIN) {
-    const hub = Object.values(options.registries)[0]!.upstreams.find((u) => u.role)!
-    await writeFile(file, `version: 0.1
-log: { level: warn, accesslog: { disabled: true } }
-storage: { filesystem: { rootdirectory: ${options.storage ?? join(options.folder, 'data')} } }
-http: { addr: "0.0.0.0:5000" }
-proxy: { remoteurl: "${hub.url}" }
-`)
-    return Daemon.start('docker-registry', ['serve', file], { netns: WORLD.mirror.netns, cwd: options.folder, logFile: join(options.folder, 'mirror.log') })
-  }
   return Daemon.start(process.execPath, [ENTRY, 'serve', '-c', file], {
     netns: WORLD.mirror.netns,
     cwd: options.folder,

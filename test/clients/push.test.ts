@@ -68,6 +68,10 @@ describe('docker push to a local namespace', () => {
     )
   })
 
+  test('no upstream was asked anything', () => {
+    expect(upstreams.proxies.flatMap((proxy) => proxy.asked.map(({ line }) => line))).toEqual([])
+  })
+
   test('a push to a name that is read through is refused', async () => {
     await pusher.docker('tag', 'hello', `${HOST}/library/hello:mine`)
 
@@ -75,9 +79,5 @@ describe('docker push to a local namespace', () => {
 
     expect(code).not.toBe(0)
     expect(output).toMatch(/denied/i)
-  })
-
-  test('no upstream was asked anything', () => {
-    expect(upstreams.proxies.flatMap((proxy) => proxy.asked.map(({ line }) => line))).toEqual([])
   })
 })

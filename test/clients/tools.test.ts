@@ -66,7 +66,7 @@ describe('podman, buildah, skopeo and umoci', () => {
   test('buildah builds on an image of docker.io and pushes the result', async () => {
     const container = (await client.buildah('from', 'docker.io/library/versions:1.0')).stdout.trim()
     await client.buildah('config', '--label', 'built=here', container)
-    await client.buildah('commit', container, `${AT_MIRROR}/local/built:v1`)
+    await client.buildah('commit', '--tls-verify=false', container, `${AT_MIRROR}/local/built:v1`)
 
     const { stdout } = await skopeo('inspect', '--tls-verify=false', `${AT_MIRROR}/local/built:v1`)
     expect(JSON.parse(stdout)).toMatchObject({ Labels: { built: 'here', says: '1.0' } })

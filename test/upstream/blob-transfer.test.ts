@@ -163,6 +163,23 @@ describe('a transfer', () => {
     expect(a.requests).toHaveLength(1)
   })
 
+  test('that a mirror began wrongly and the origin completed does not cost the origin its word', async () => {
+    const { a, digest, group } = await start()
+    a.fault = inTurn({ kind: 'flip', at: 5 })
+    const transfer = group.openTransfer(REPOSITORY, digest)
+    const wrong = await transfer.next(0)
+    for await (const _chunk of wrong.body) break
+    a.fault = () => ({ kind: 'status', status: 404 })
+    const rest = await transfer.next(HALF)
+    for await (const _chunk of rest.body);
+
+    transfer.lied()
+
+    expect([wrong.upstream, rest.upstream]).toEqual(['a', 'b'])
+    expect([stateOf(group, 'a'), stateOf(group, 'b')]).toEqual(['quarantined', 'up'])
+    expect(await download(transfer)).toEqual({ digest, size: SIZE, sources: ['b'] })
+  })
+
   test('that all lied to fails with what each said', async () => {
     const { a, b, digest, group } = await start()
     for (const upstream of [a, b]) upstream.fault = () => ({ kind: 'flip', at: 10 })
