@@ -107,7 +107,7 @@ export class BlobCache {
     const running = this.#fills.get(digest)
     if (!running) return this.#follow(await this.#start(digest, place, source()), 'miss')
     const fill = await running.starting
-    if (!fill.failed) {
+    if (!fill.failed && !fill.released) {
       if (!fill.joinable) return this.#passOn(digest, source())
       try {
         return await this.#follow(fill, fill.verified ? 'hit' : 'join')
@@ -115,7 +115,7 @@ export class BlobCache {
         if (running.place === place) throw error
       }
     }
-    // It has told everybody who followed it; the next one begins when its part file is put away.
+    // It has told everybody who followed it: when its part file is put away, either the blob is here or the next one begins.
     await running.settled
     return this.open(digest, place, source)
   }

@@ -6,7 +6,7 @@ import { FillReaders } from './fill-readers.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
 
 /** So much may wait to be written before the upstream is held back. */
-const UNWRITTEN_LIMIT = 1 * 1024 * 1024
+const UNWRITTEN_LIMIT = 512 * 1024
 /** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
 const VERIFY_FIRST_LIMIT = 256 * 1024
 const REHASH_CHUNK = 1024 * 1024
@@ -98,6 +98,11 @@ export class BlobFill {
 
   get failed(): boolean {
     return this.#state === 'failed'
+  }
+
+  /** Whether the last word on it was said: its file is closed, and nobody can read it any more. */
+  get released(): boolean {
+    return this.#users === 0
   }
 
   /** Whether a reader that begins at byte 0 now will find it. */

@@ -30,7 +30,7 @@ export async function prepareStorage(path: string): Promise<Storage> {
   const staging = join(path, stagingDir)
   let lock: StoreLock | undefined
   try {
-    for (const dir of [path, ...Object.values(dirs)]) await mkdir(dir, { recursive: true })
+    for (const dir of [path, ...Object.values(dirs)]) await makeFolder(dir)
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
     lock = StoreLock.acquire(join(path, lockFile))
     await mkdir(staging, { recursive: true })
@@ -41,6 +41,16 @@ export async function prepareStorage(path: string): Promise<Storage> {
   } catch (cause) {
     lock?.release()
     throw new StorageError(`storage.path ${path} cannot be used: ${explain(cause)}`, { cause })
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (error) {
+    // Asked for the parents as well, Node calls a read-only file system a missing folder.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') await mkdir(path)
+    throw error
   }
 }
 

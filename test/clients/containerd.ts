@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Daemon, type Finished, attempt, run } from './process.js'
+import { attempt, Daemon, type Finished, run } from './process.js'
 
 /** A containerd of its own, empty, in a network namespace, and the `ctr` that talks to it. */
 export class Containerd {
@@ -15,7 +15,12 @@ export class Containerd {
   }
 
   /** @param mirror `HOST:PORT` written to the hosts.toml of each of `registries` */
-  static async start(deps: { netns: string; folder: string; mirror: string; registries: string[] }): Promise<Containerd> {
+  static async start(deps: {
+    netns: string
+    folder: string
+    mirror: string
+    registries: string[]
+  }): Promise<Containerd> {
     const { netns, folder, mirror, registries } = deps
     await mkdir(folder, { recursive: true })
     for (const registry of registries) await writeHosts(join(folder, 'certs.d', registry), registry, mirror)
@@ -32,7 +37,16 @@ export class Containerd {
 
   /** `ctr images pull` by hosts.toml. */
   pull(image: string, ...options: string[]): Promise<Finished> {
-    return this.ctr('images', 'pull', '--hosts-dir', join(this.#folder, 'certs.d'), '--snapshotter', 'native', ...options, image)
+    return this.ctr(
+      'images',
+      'pull',
+      '--hosts-dir',
+      join(this.#folder, 'certs.d'),
+      '--snapshotter',
+      'native',
+      ...options,
+      image,
+    )
   }
 
   /** Digest of the manifest or index that a name stands for. */

@@ -82,6 +82,14 @@ export class ImageBuilder {
   async #push(name: string, format: 'docker' | 'oci' = 'docker'): Promise<void> {
     const asFormat = format === 'docker' ? 'v2s2' : 'oci'
     const target = `docker://${this.#host}/${name}`
-    await this.#tools.buildah('push', '--format', asFormat, '--tls-verify=false', ...AS_PUSHER, `localhost/${name}`, target)
+    await this.#tools.buildah(
+      'push',
+      '--format',
+      asFormat,
+      '--tls-verify=false',
+      ...AS_PUSHER,
+      `localhost/${name}`,
+      target,
+    )
   }
 }

@@ -29,7 +29,8 @@ export async function attempt(
   })
   const out: Buffer[] = []
   const both: Buffer[] = []
-  child.stdout.on('data', (chunk: Buffer) => void (out.push(chunk), both.push(chunk)))
+  child.stdout.on('data', (chunk: Buffer) => void out.push(chunk))
+  child.stdout.on('data', (chunk: Buffer) => void both.push(chunk))
   child.stderr.on('data', (chunk: Buffer) => void both.push(chunk))
   child.stdin.on('error', () => child.stdin.destroy())
   child.stdin.end(stdin ?? '')

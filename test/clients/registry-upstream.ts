@@ -5,7 +5,7 @@ import { Daemon } from './process.js'
 import type { TokenService } from './token-service.js'
 import { WORLD } from './world.js'
 
-/** One of Debian's docker-registry processes over `storage`, asking for tokens of `tokens`. */
+/** One of Debian's docker-registry processes over `storage`, asking for tokens of `tokens`; without them open to everybody. */
 export class RegistryUpstream {
   readonly host: string
   readonly #daemon: Daemon
@@ -15,7 +15,12 @@ export class RegistryUpstream {
     this.#daemon = daemon
   }
 
-  static async start(deps: { name: string; folder: string; storage: string; tokens: TokenService }): Promise<RegistryUpstream> {
+  static async start(deps: {
+    name: string
+    folder: string
+    storage: string
+    tokens?: TokenService
+  }): Promise<RegistryUpstream> {
     const { name, folder, storage, tokens } = deps
     const host = `${WORLD.upstreamAddress}:${await freePort()}`
     const file = join(folder, `${name}.yml`)
@@ -26,7 +31,7 @@ export class RegistryUpstream {
         'log: { level: warn, accesslog: { disabled: true } }',
         `storage: { filesystem: { rootdirectory: ${storage} }, delete: { enabled: true } }`,
         `http: { addr: "${host}", relativeurls: true }`,
-        `auth: ${tokens.registryAuth}`,
+        ...(tokens ? [`auth: ${tokens.registryAuth}`] : []),
       ].join('\n'),
     )
     const daemon = Daemon.start('docker-registry', ['serve', file], { logFile: join(folder, `${name}.log`) })

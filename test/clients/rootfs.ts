@@ -31,6 +31,8 @@ function debianMirror(): string {
   const folder = '/etc/apt/sources.list.d'
   const files = ['/etc/apt/sources.list', ...readdirSync(folder).map((file) => join(folder, file))]
   const texts = files.filter((file) => existsSync(file)).map((file) => readFileSync(file, 'utf8'))
-  const urls = texts.flatMap((text) => text.match(/^(?:URIs:|deb\s)[^#\n]*?(https?:\/\/\S+\/debian)\/?(?=\s|$)/gm) ?? [])
+  const urls = texts.flatMap(
+    (text) => text.match(/^(?:URIs:|deb\s)[^#\n]*?(https?:\/\/\S+\/debian)\/?(?=\s|$)/gm) ?? [],
+  )
   return urls[0]?.match(/https?:\S+/)?.[0] ?? 'http://deb.debian.org/debian'
 }

@@ -35,7 +35,8 @@ const NEEDED: Record<string, string> = {
 }
 
 async function main(): Promise<number> {
-  if (process.getuid?.() !== 0) throw new Error('test:clients makes network namespaces and starts dockerd: run it as root')
+  if (process.getuid?.() !== 0)
+    throw new Error('test:clients makes network namespaces and starts dockerd: run it as root')
   await refuseMissing()
   const rootFs = await debianRootFs()
   await removeStale()

@@ -66,7 +66,15 @@ export class TokenService {
   #sign(access: object[]): string {
     const certificate = new X509Certificate(readFileSync(this.#file('crt')))
     const seconds = Math.floor(Date.now() / 1000)
-    const claims = { iss: ISSUER, aud: SERVICE, sub: '', jti: randomUUID(), iat: seconds, nbf: seconds - 10, exp: seconds + 300 }
+    const claims = {
+      iss: ISSUER,
+      aud: SERVICE,
+      sub: '',
+      jti: randomUUID(),
+      iat: seconds,
+      nbf: seconds - 10,
+      exp: seconds + 300,
+    }
     const header = { typ: 'JWT', alg: 'ES256', x5c: [certificate.raw.toString('base64')] }
     const signed = `${base64url(header)}.${base64url({ ...claims, access })}`
     const key = createPrivateKey(readFileSync(this.#file('key')))

@@ -16,7 +16,15 @@ export interface Tools {
  * podman, buildah and skopeo with a store, a home and a registries.conf of their own under `folder`.
  * @param mirror `HOST:PORT` to be asked in docker.io's place; absent: no mirror
  */
-export async function tools({ folder, netns, mirror }: { folder: string; netns?: string; mirror?: string }): Promise<Tools> {
+export async function tools({
+  folder,
+  netns,
+  mirror,
+}: {
+  folder: string
+  netns?: string
+  mirror?: string
+}): Promise<Tools> {
   await mkdir(join(folder, 'tmp'), { recursive: true })
   const registriesConf = join(folder, 'registries.conf')
   await writeFile(registriesConf, registries(mirror))

@@ -127,8 +127,8 @@ async function send(
     }
     response.end()
   } catch (error) {
-    // A client that left is nobody's failure.
-    if (!response.destroyed && !response.closed) {
+    // A client that left is nobody's failure, whether the write that failed or the closed connection tells of it first.
+    if (!response.destroyed && !response.closed && !(error instanceof ClientLeftError)) {
       request.facts.broken = true
       request.facts.error = error
     }
@@ -175,15 +175,23 @@ async function sendRange(
   }
 }
 
-/** Resolves when the bytes have left for the socket, rejects when the connection is gone. */
+class ClientLeftError extends Error {
+  override readonly name = 'ClientLeftError'
+
+  constructor(options?: ErrorOptions) {
+    super('the client left', options)
+  }
+}
+
+/** @returns when the bytes have left for the socket. @throws {ClientLeftError} when the connection is gone */
 function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onClose = () => reject(new Error('the client left'))
+    const onClose = () => reject(new ClientLeftError())
     if (response.destroyed) return onClose()
     response.once('close', onClose)
     response.write(bytes, (error) => {
       response.off('close', onClose)
-      if (error) reject(error)
+      if (error) reject(new ClientLeftError({ cause: error }))
       else resolve()
     })
   })
