@@ -55,7 +55,14 @@ test(`chaos with seed ${SEED}: whatever ends cleanly is right, and nothing is le
     lies: lies.count,
     evictions: (await mirror.stats()).cache.evictions,
   })
-  if (process.env.DBG) console.log(mirror.log.filter((l) => l.msg === 'cache evicted').map((l) => `${l.beforeBytes} ${l.afterBytes} ${l.evicted} ${l.inUse}`).slice(-40).join('\n'))
+  if (process.env.DBG)
+    console.log(
+      mirror.log
+        .filter((l) => l.msg === 'cache evicted')
+        .map((l) => `${l.beforeBytes} ${l.afterBytes} ${l.evicted} ${l.inUse}`)
+        .slice(-40)
+        .join('\n'),
+    )
   expect(clients.flatMap(({ faults }) => faults)).toEqual([])
   await expect.poll(() => openFilesOf(mirror), { timeout: 5000 }).toEqual([])
   const { requests } = await mirror.stats()
