@@ -35,6 +35,8 @@ export class Eviction {
   constructor(deps: EvictionDeps) {
     this.#deps = deps
     this.#log = deps.log.child({ module: 'eviction' })
+    // What was passed over because it was being read may be all that there is to evict.
+    deps.store.onReleased = () => this.kick()
   }
 
   /** What the cache takes now, in bytes. */

@@ -26,6 +26,8 @@ export interface StoredBlob extends StoredObject {
  * when it goes, so that a crash leaves at worst a row without a file, which the next look at it removes.
  */
 export class BlobStore {
+  /** Called when nobody has some blob open any more. */
+  onReleased = () => {}
   readonly #driver: StorageDriver
   readonly #index: MetadataIndex
   readonly #changing = new KeyedLock<Digest>()
@@ -145,8 +147,9 @@ export class BlobStore {
 
   #letGo(digest: Digest): void {
     const left = (this.#open.get(digest) ?? 0) - 1
-    if (left > 0) this.#open.set(digest, left)
-    else this.#open.delete(digest)
+    if (left > 0) return void this.#open.set(digest, left)
+    this.#open.delete(digest)
+    this.onReleased()
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdir, readlink, stat } from 'node:fs/promises'
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
@@ -30,7 +30,7 @@ test(`chaos with seed ${SEED}: whatever ends cleanly is right, and nothing is le
 }, async () => {
   console.log(`CHAOS_SEED=${SEED}`)
   process.on('unhandledRejection', onRejection)
-  const filesBefore = await openFiles()
+  const filesBefore = openFiles()
   const [near, far, hub] = await Promise.all([startUpstream(), startUpstream(), startHub()])
   const content = fill([near, far, hub])
   const mirror = await startChaosMirror(near, far, hub)
@@ -55,14 +55,6 @@ test(`chaos with seed ${SEED}: whatever ends cleanly is right, and nothing is le
     lies: lies.count,
     evictions: (await mirror.stats()).cache.evictions,
   })
-  if (process.env.DBG)
-    console.log(
-      mirror.log
-        .filter((l) => l.msg === 'cache evicted')
-        .map((l) => `${l.beforeBytes} ${l.afterBytes} ${l.evicted} ${l.inUse}`)
-        .slice(-40)
-        .join('\n'),
-    )
   expect(clients.flatMap(({ faults }) => faults)).toEqual([])
   await expect.poll(() => openFilesOf(mirror), { timeout: 5000 }).toEqual([])
   const { requests } = await mirror.stats()
@@ -74,7 +66,7 @@ test(`chaos with seed ${SEED}: whatever ends cleanly is right, and nothing is le
     stale: sum(({ kinds }) => kinds.stale),
     error: sum(({ kinds }) => kinds.error),
   })
-  await expect.poll(async () => bytesOf(await filesOf(mirror))).toBeLessThanOrEqual(CACHE_BYTES)
+  await expect.poll(() => bytesOf(filesOf(mirror))).toBeLessThanOrEqual(CACHE_BYTES)
   expect(most.connections).toBeLessThanOrEqual(64)
   expect(mirror.log.filter(({ level }) => (level as number) >= 50)).toEqual([])
 
@@ -138,12 +130,11 @@ async function comeAndGo(upstreams: BuiltInUpstream[], until: number): Promise<v
 async function watch(mirror: Mirror, upstreams: BuiltInUpstream[], until: number) {
   const most = { diskBytes: 0, idleBytes: 0, connections: 0 }
   while (Date.now() < until) {
-    const before = await openFilesOf(mirror)
-    const files = await filesOf(mirror)
-    const open = new Set([...before, ...(await openFilesOf(mirror))])
+    const [files, open] = [filesOf(mirror), new Set(openFilesOf(mirror))]
     most.diskBytes = Math.max(most.diskBytes, bytesOf(files))
     // What nobody reads or fills.
     most.idleBytes = Math.max(most.idleBytes, bytesOf(files.filter(({ path }) => !open.has(path))))
+    { const idle = bytesOf(files.filter(({ path }) => !open.has(path))); if (idle > 16e6) { const st = (await mirror.stats()).cache; console.log('IDLE', Date.now() - until, idle, files.length, open.size, st.sizeBytes, JSON.stringify(mirror.log.filter((l) => l.msg === 'cache evicted').slice(-1).map((l) => [(l.time as number) - until, l.beforeBytes, l.afterBytes, l.evicted, l.inUse]))) } }
     for (const upstream of upstreams) most.connections = Math.max(most.connections, await upstream.connections())
     await sleep(50)
   }
@@ -152,32 +143,48 @@ async function watch(mirror: Mirror, upstreams: BuiltInUpstream[], until: number
 
 const bytesOf = (files: { size: number }[]) => files.reduce((sum, { size }) => sum + size, 0)
 
-/** What the cache has on disk. */
-async function filesOf({ storage }: Mirror): Promise<{ path: string; size: number }[]> {
-  const files: { path: string; size: number }[] = []
-  for (const folder of ['blobs', 'fills']) {
-    for (const name of await readdir(join(storage, 'data', folder), { recursive: true }).catch(() => [])) {
+/** What the cache has on disk; synchronous, as all here, so that it is a view of one moment. */
+function filesOf({ storage }: Mirror): { path: string; size: number }[] {
+  const folders = ['blobs', 'fills'].filter((folder) => existsSync(join(storage, 'data', folder)))
+  return folders.flatMap((folder) => {
+    const names = namesIn(join(storage, 'data', folder))
+    return names.flatMap((name) => {
       const path = join(storage, 'data', folder, name)
-      const facts = await stat(path).catch(() => undefined)
-      if (facts?.isFile()) files.push({ path, size: facts.size })
-    }
+      const facts = statSync(path, { throwIfNoEntry: false })
+      return facts?.isFile() ? [{ path, size: facts.size }] : []
+    })
+  })
+}
+
+/** Folders go while they are listed: then all over again. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  } catch {
+    return existsSync(folder) ? namesIn(folder) : []
   }
-  return files
 }
 
 /** What this process holds open, by kind or path. */
-async function openFiles(): Promise<string[]> {
-  const links = await Promise.all(
-    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
-  )
+function openFiles(): string[] {
   return (
-    links
+    readdirSync('/proc/self/fd')
+      .map(targetOf)
       // SQLite lets go of a closed database's files when its statements have been collected as garbage.
-      .filter((link) => link !== '' && !link.startsWith('/proc/') && !link.includes('/index.db'))
-      .map((link) => link.replace(/:?\[\d+\]$/, ''))
+      .filter((target) => target !== '' && !target.startsWith('/proc/') && !target.includes('/index.db'))
+      .map((target) => target.replace(/:?\[\d+\]$/, ''))
       .sort()
   )
 }
 
-const openFilesOf = async ({ storage }: Mirror) =>
-  (await openFiles()).filter((link) => link.startsWith(storage) && /\/(blobs|fills)\//.test(link))
+function targetOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch {
+    // The one that listed them.
+    return ''
+  }
+}
+
+const openFilesOf = ({ storage }: Mirror) =>
+  openFiles().filter((path) => path.startsWith(storage) && /\/(blobs|fills)\//.test(path))

@@ -357,7 +357,7 @@ describe('a restart', () => {
     world.full = true
     world.served()
     vi.advanceTimersByTime(20_000)
-    expect(world.lines).toMatchObject([{ msg: 'statistics cannot be saved', err: { message: 'disk full' } }])
+    expect(world.lines).toMatchObject([{ msg: 'statistics cannot be saved', reason: 'disk full' }])
 
     world.full = false
     vi.advanceTimersByTime(5_000)

@@ -1,0 +1,54 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { Eviction } from '../../src/cache/eviction.js'
+import { HotContent } from '../../src/cache/hot-content.js'
+import { PartFolder } from '../../src/cache/part-folder.js'
+import { EventBus } from '../../src/events.js'
+import { digestOf } from '../../src/oci/digest.js'
+import { openStorage, temporaryFolder } from '../helpers/local-server.js'
+
+const BLOB = 40_960
+const LIMIT = 2 * BLOB
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let storage: Awaited<ReturnType<typeof openStorage>>
+let eviction: Eviction
+let lines: object[]
+beforeEach(async () => {
+  lines = []
+  folder = await temporaryFolder()
+  storage = await openStorage(folder.path)
+  await mkdir(join(folder.path, 'fills'))
+  eviction = new Eviction({
+    ...storage,
+    parts: await PartFolder.open(join(folder.path, 'fills')),
+    hot: new HotContent({ memoryBytes: 0 }),
+    events: new EventBus({ onListenerError: (error) => expect.unreachable(String(error)) }),
+    log: pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) }),
+    maxSizeBytes: LIMIT,
+    lowWatermark: 1,
+  })
+})
+afterEach(async () => {
+  await eviction.stop()
+  storage.index.close()
+  await folder.remove()
+})
+
+test('what could not go because it was being read goes when it is read no more, with nothing else asked', async () => {
+  const blobs = Array.from({ length: 4 }, () => randomBytes(BLOB))
+  const readers = []
+  for (const bytes of blobs) {
+    await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
+    readers.push(await storage.store.open(digestOf(bytes), 'cached'))
+  }
+  eviction.kick()
+  await expect.poll(() => lines).toMatchObject([{ msg: 'cache evicted', evicted: 0, inUse: 4 }])
+
+  for (const reader of readers) await reader?.close()
+
+  await expect.poll(() => eviction.sizeBytes).toBe(LIMIT)
+})
