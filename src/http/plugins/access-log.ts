@@ -60,7 +60,7 @@ function report(log: Logger, access: boolean, { request, reply, client, duration
     repository: facts.repository,
     reference: facts.reference,
     status,
-    bytes: facts.bytes,
+    bytes: facts.bytes || lengthOf(request, reply),
     durationMs: Math.round(durationMs * 10) / 10,
     outcome: facts.outcome,
     upstream: facts.source,
@@ -88,6 +88,12 @@ function emit(events: EventBus, request: FastifyRequest, reply: FastifyReply): v
   const subject = { registry, repository, content, bytes }
   if (outcome && !broken && status < 400) events.emit('content.served', { ...subject, outcome, source })
   else events.emit('content.failed', { ...subject, status })
+}
+
+/** What an answer other than content had as its body. */
+function lengthOf(request: FastifyRequest, { raw }: FastifyReply): number {
+  const hasBody = request.method !== 'HEAD' && raw.statusCode !== 304 && raw.writableFinished
+  return hasBody ? Number(raw.getHeader('content-length') ?? 0) : 0
 }
 
 function statusOf({ raw }: FastifyReply): number {
