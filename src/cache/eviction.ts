@@ -96,12 +96,15 @@ export class Eviction {
       if ((await parts.removeOldest()) !== undefined) continue
       const candidates = index.leastRecentlyUsed(BATCH + busy.size).filter(({ digest }) => !busy.has(digest))
       if (candidates.length === 0) break
+      const evictedBefore = evicted
       for (const row of candidates) {
         if (this.sizeBytes <= targetBytes) break
         if (await this.#evict(row)) evicted++
         else busy.add(row.digest)
         await nextTurn()
       }
+      // As long as something goes, those that were being read get another look: a run can be a long one.
+      if (evicted > evictedBefore) busy.clear()
     }
     if (evicted === 0 && busy.size === 0) return
     this.#log.info(

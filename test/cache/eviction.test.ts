@@ -17,16 +17,18 @@ let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let storage: Awaited<ReturnType<typeof openStorage>>
 let eviction: Eviction
 let lines: object[]
+let events: EventBus
 beforeEach(async () => {
   lines = []
   folder = await temporaryFolder()
   storage = await openStorage(folder.path)
   await mkdir(join(folder.path, 'fills'))
+  events = new EventBus({ onListenerError: (error) => expect.unreachable(String(error)) })
   eviction = new Eviction({
     ...storage,
     parts: await PartFolder.open(join(folder.path, 'fills')),
     hot: new HotContent({ memoryBytes: 0 }),
-    events: new EventBus({ onListenerError: (error) => expect.unreachable(String(error)) }),
+    events,
     log: pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) }),
     maxSizeBytes: LIMIT,
     lowWatermark: 1,
@@ -51,4 +53,26 @@ test('what could not go because it was being read goes when it is read no more, 
   for (const reader of readers) await reader?.close()
 
   await expect.poll(() => eviction.sizeBytes).toBe(LIMIT)
+})
+
+test('a run that does not end, since as much comes as goes, looks again at what was being read', async () => {
+  const add = () => {
+    const digest = digestOf(randomBytes(8))
+    storage.index.addCached({ digest, size: BLOB, manifest: false })
+    return digest
+  }
+  const oldest = randomBytes(BLOB)
+  await storage.store.put(oldest, { digest: digestOf(oldest), manifest: false }, 'cached')
+  const reader = await storage.store.open(digestOf(oldest), 'cached')
+  for (let at = 0; at < 4; at++) add()
+  const evicted: string[] = []
+  events.on('blob.evicted', ({ digest }) => {
+    void reader?.close()
+    if (evicted.push(digest) < 40) add()
+  })
+
+  eviction.kick()
+
+  await expect.poll(() => eviction.sizeBytes).toBe(LIMIT)
+  expect(evicted.slice(0, 10)).toContain(digestOf(oldest))
 })

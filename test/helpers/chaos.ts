@@ -136,7 +136,6 @@ export class ChaosClient {
   }
 
   async #whole(wanted: Wanted, slowly: boolean, again = false): Promise<void> {
-    const cautious = again || !this.lies.about(wanted.digest)
     try {
       const { statusCode, headers, body } = await this.#get(wanted)
       const got = await this.#read(body, slowly)
@@ -150,8 +149,7 @@ export class ChaosClient {
       else this.#blame(wanted, `wrong bytes, ${headers['x-cache']}`)
     } catch (error) {
       this.kinds.error++
-      if (again || !this.lies.about(wanted.digest))
-        return this.#blame(wanted, `${cautious} ${(error as Error).message}`)
+      if (again || !this.lies.about(wanted.digest)) return this.#blame(wanted, (error as Error).message)
       this.cut++
       await this.#whole(wanted, false, true)
     }

@@ -213,6 +213,23 @@ describe('what goes wrong in the middle', () => {
     expect(served.told).toMatchObject([{ name: 'content.served', event: { outcome: 'miss', bytes: 100_000 } }])
   })
 
+  test('a client that resets the connection just before a write has left, although it is the write that fails', async () => {
+    source.waitAt = 100_000
+    const socket = await served.open()
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`)
+    let got = 0
+    socket.on('data', (chunk: Buffer) => {
+      got += chunk.length
+    })
+    await expect.poll(() => got).toBeGreaterThan(100_000)
+
+    socket.resetAndDestroy()
+    source.release()
+
+    await expect.poll(() => served.lines).toMatchObject([{ msg: 'request', level: 30, status: 200, aborted: true }])
+    expect(served.told).toMatchObject([{ name: 'content.served', event: { outcome: 'miss' } }])
+  })
+
   test.each([
     ['of known length', false],
     ['of unknown length', true],
