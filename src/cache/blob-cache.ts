@@ -35,6 +35,8 @@ export class BlobCache {
   readonly #deps: BlobCacheDeps
   readonly #log: Logger
   readonly #fills = new Map<Digest, Running>()
+  /** Downloads that keep nothing, beside those of `#fills`. */
+  readonly #passing = new Set<BlobFill>()
   readonly #running = new Set<Promise<void>>()
   #stopping = false
 
@@ -61,7 +63,7 @@ export class BlobCache {
   async stat(digest: Digest): Promise<BlobFacts | undefined> {
     const fill = await this.#fills.get(digest)?.starting
     if (fill?.size !== undefined)
-      return { digest, size: fill.size, outcome: fill.verified ? 'hit' : 'join', source: fill.upstream }
+      return { digest, size: fill.size, outcome: outcomeBehind(fill), source: fill.upstream }
     const stored = await this.#deps.store.open(digest, 'cached')
     if (!stored) return undefined
     await stored.close()
@@ -72,6 +74,7 @@ export class BlobCache {
   async stop(): Promise<void> {
     this.#stopping = true
     for (const { starting } of this.#fills.values()) void starting.then((fill) => fill.stop())
+    for (const fill of this.#passing) fill.stop()
     await Promise.all(this.#running)
   }
 
@@ -110,7 +113,7 @@ export class BlobCache {
     if (!fill.failed && !fill.released) {
       if (!fill.joinable) return this.#passOn(digest, source())
       try {
-        return await this.#follow(fill, fill.verified ? 'hit' : 'join')
+        return await this.#follow(fill, outcomeBehind(fill))
       } catch (error) {
         if (running.place === place) throw error
       }
@@ -123,7 +126,8 @@ export class BlobCache {
   /** Beside a download that keeps nothing and has gone too far to be joined. */
   async #passOn(digest: Digest, source: BlobSource): Promise<OpenBlob> {
     const fill = await BlobFill.start({ digest, source, path: undefined, admit: () => false })
-    this.#track(this.#settled(fill))
+    this.#passing.add(fill)
+    this.#track(this.#settled(fill).finally(() => this.#passing.delete(fill)))
     return this.#follow(fill, 'miss')
   }
 
@@ -161,6 +165,8 @@ export class BlobCache {
       fill = await starting
       await this.#settled(fill, async (finished) => {
         if (!finished.file) return finished.removeFile()
+        // What must go for it goes first, so that the store never holds more than it may.
+        await eviction.settled()
         const blob = { digest, size: finished.received, manifest: false, source: finished.upstream }
         // From here on it counts as stored, not as being filled: never as both.
         parts.resize(digest, 0)
@@ -204,6 +210,11 @@ export class BlobCache {
     void tracked.finally(() => this.#running.delete(tracked))
     return tracked
   }
+}
+
+/** Behind a download that has ended and will be put away there is nothing to wait for. */
+function outcomeBehind(fill: BlobFill): Outcome {
+  return fill.verified && fill.file ? 'hit' : 'join'
 }
 
 /** A reader over content in memory; closing it does nothing. */

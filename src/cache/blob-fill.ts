@@ -8,7 +8,9 @@ import { Spool, WINDOW_BYTES } from './spool.js'
 /** So much may wait to be written before the upstream is held back. */
 const UNWRITTEN_LIMIT = 512 * 1024
 /** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
-const VERIFY_FIRST_LIMIT = 256 * 1024
+const VERIFY_FIRST_LIMIT = 512 * 1024
+/** Unless that would keep its readers waiting for longer than this. */
+const VERIFY_FIRST_MS = 2_000
 const REHASH_CHUNK = 1024 * 1024
 
 export interface BlobFillOptions {
@@ -47,6 +49,11 @@ export class BlobFill {
   #users = 1
   #stream: BlobBytes | undefined
   #onReady!: () => void
+  /** Whether readers have been told the size. */
+  #told = false
+  /** Runs out when a small blob takes too long to be checked first. */
+  #patience: NodeJS.Timeout | undefined
+  #hurried = false
 
   /** Begins, continuing what is in the part file at `path`; without one the bytes are only passed on. */
   static async start({ path, ...options }: BlobFillOptions & { path: string | undefined }): Promise<BlobFill> {
@@ -160,7 +167,7 @@ export class BlobFill {
   /** Whether nothing is given out before all of it has been checked: small blobs, and what was lied about if it can be kept. */
   get #checkedFirst(): boolean {
     const small = this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT
-    return small || (this.#cautious && this.#spool.keeps)
+    return (small && !this.#hurried) || (this.#cautious && this.#spool.keeps)
   }
 
   async #run(): Promise<void> {
@@ -174,12 +181,13 @@ export class BlobFill {
       this.#size = this.#received
       await this.#spool.drained()
       this.#state = 'verified'
-      this.#onReady()
+      this.#tell()
     } catch (error) {
       this.#state = 'failed'
       this.#failure = error
       throw error
     } finally {
+      clearTimeout(this.#patience)
       this.#readers.wake()
     }
   }
@@ -227,8 +235,20 @@ export class BlobFill {
       return false
     }
     if (stream.size !== undefined && stream.size !== this.#size) await this.#resize(stream.size)
-    if (this.#size === undefined || this.#size > VERIFY_FIRST_LIMIT) this.#onReady()
+    if (this.#checkedFirst) this.#patience ??= setTimeout(() => this.#hurry(), VERIFY_FIRST_MS)
+    else this.#tell()
     return true
+  }
+
+  #tell(): void {
+    this.#told = true
+    this.#onReady()
+  }
+
+  #hurry(): void {
+    this.#hurried = true
+    this.#tell()
+    this.#readers.wake()
   }
 
   async #resize(size: number): Promise<void> {
@@ -236,7 +256,7 @@ export class BlobFill {
       if (this.#received > 0)
         throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
       // After a lie about the length: whoever was promised that many bytes cannot be given these.
-      if (this.#size > VERIFY_FIRST_LIMIT) this.#readers.cut('all')
+      if (this.#told) this.#readers.cut('all')
     }
     this.#size = size
     await this.#keepIfAdmitted(size)

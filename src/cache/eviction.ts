@@ -6,8 +6,10 @@ import type { BlobRow, MetadataIndex } from '../metadata/metadata-index.js'
 import type { HotContent } from './hot-content.js'
 import type { PartFolder } from './part-folder.js'
 
-/** Looked up at a time; the request path gets its turn after each removal. */
+/** Looked up at a time. */
 const BATCH = 64
+/** Removed at a time; the request path gets its turn in between. */
+const TOGETHER = 8
 
 export interface EvictionDeps {
   store: BlobStore
@@ -51,6 +53,12 @@ export class Eviction {
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
+  }
+
+  /** Resolves when what has to go has gone, or nothing more can; whoever adds to the cache waits for it. */
+  async settled(): Promise<void> {
+    this.kick()
+    await this.#running
   }
 
   /** The disk is full before the cache is: makes room for about `bytes`. */
@@ -97,10 +105,12 @@ export class Eviction {
       const candidates = index.leastRecentlyUsed(BATCH + busy.size).filter(({ digest }) => !busy.has(digest))
       if (candidates.length === 0) break
       const evictedBefore = evicted
-      for (const row of candidates) {
-        if (this.sizeBytes <= targetBytes) break
-        if (await this.#evict(row)) evicted++
-        else busy.add(row.digest)
+      for (let rest = candidates; rest.length > 0 && this.sizeBytes > targetBytes; ) {
+        const group = firstFew(rest, this.sizeBytes - targetBytes)
+        rest = rest.slice(group.length)
+        const gone = await Promise.all(group.map((row) => this.#evict(row)))
+        for (const [at, row] of group.entries()) if (!gone[at]) busy.add(row.digest)
+        evicted += gone.filter(Boolean).length
         await nextTurn()
       }
       // As long as something goes, those that were being read get another look: a run can be a long one.
@@ -120,4 +130,15 @@ export class Eviction {
     events.emit('blob.evicted', { digest, bytes: size })
     return true
   }
+}
+
+/** As many as free `bytes`, but not too many at a time. */
+function firstFew(rows: readonly BlobRow[], bytes: number): BlobRow[] {
+  const few: BlobRow[] = []
+  for (let freed = 0; few.length < Math.min(TOGETHER, rows.length) && freed < bytes; ) {
+    const row = rows[few.length]!
+    few.push(row)
+    freed += row.size
+  }
+  return few
 }

@@ -54,6 +54,7 @@ export class Asker {
       if (encoding !== 'identity' && encoding !== '') {
         throw new UpstreamError('lying', `encoded as ${encoding.slice(0, 40)} although identity was asked for`, {
           upstream,
+          foreign: true,
         })
       }
       return answer

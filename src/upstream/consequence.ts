@@ -15,13 +15,14 @@ const REST_MS = 60_000
 const REST_LIMIT_MS = 15 * 60_000
 const QUOTA_REST_MS = 10 * 60_000
 
-export function consequenceOf({ kind, unreached, silent, retryAfterMs }: UpstreamError): Consequence {
+export function consequenceOf({ kind, unreached, silent, foreign, retryAfterMs }: UpstreamError): Consequence {
   switch (kind) {
     case 'down':
     case 'slow':
       return unreached || silent ? { kind: 'open' } : { kind: 'count' }
     case 'lying':
-      return { kind: 'count' }
+      // Anybody can publish a manifest that is too large, or that gives a layer a wrong size: no fault of the registry.
+      return foreign ? { kind: 'count' } : { kind: 'alive' }
     case 'limited':
       return { kind: 'rest', forMs: Math.min(retryAfterMs ?? REST_MS, REST_LIMIT_MS) }
     case 'quota':

@@ -13,6 +13,8 @@ export interface UpstreamErrorOptions {
   unreached?: boolean
   /** Set when a request was written and nothing at all came back within the first-byte limit. */
   silent?: boolean
+  /** Set on a `lying` of what is no registry at all, such as a login page: more than one name is concerned. */
+  foreign?: boolean
   /** Set on a `not-found` that counts: an origin said it. */
   authoritative?: boolean
   cause?: unknown
@@ -26,6 +28,7 @@ export class UpstreamError extends Error {
   readonly unreached: boolean
   readonly silent: boolean
   readonly authoritative: boolean
+  readonly foreign: boolean
 
   /** @param message for logs and the error detail; holds no URL query, token or credential */
   constructor(
@@ -37,6 +40,7 @@ export class UpstreamError extends Error {
       unreached = false,
       silent = false,
       authoritative = false,
+      foreign = false,
       cause,
     }: UpstreamErrorOptions = {},
   ) {
@@ -46,6 +50,7 @@ export class UpstreamError extends Error {
     this.unreached = unreached
     this.silent = silent
     this.authoritative = authoritative
+    this.foreign = foreign
   }
 }
 

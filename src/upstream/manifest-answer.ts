@@ -34,7 +34,7 @@ export function checkManifest(answer: ManifestAnswer): { digest: Digest; mediaTy
 export function checkManifestType(contentType: string | undefined, upstream: string): string {
   const type = bareType(contentType)
   if (GENERIC.has(type) || isManifestType(type)) return type
-  throw new UpstreamError('lying', `the manifest came as ${type.slice(0, 80)}`, { upstream })
+  throw new UpstreamError('lying', `the manifest came as ${type.slice(0, 80)}`, { upstream, foreign: true })
 }
 
 function mediaTypeOf({ contentType, upstream, bytes }: ManifestAnswer, json: Record<string, unknown>): string {
@@ -69,7 +69,7 @@ function parseObject({ bytes, upstream }: ManifestAnswer): Record<string, unknow
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
   } catch (cause) {
-    throw new UpstreamError('lying', 'the manifest is not JSON', { upstream, cause })
+    throw new UpstreamError('lying', 'the manifest is not JSON', { upstream, foreign: true, cause })
   }
   if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>
   throw new UpstreamError('lying', 'the manifest is not a JSON object', { upstream })

@@ -242,7 +242,8 @@ export class RegistryClient {
 
   #refusePage({ headers }: Answer): void {
     const type = bareType(header(headers, 'content-type'))
-    if (type === 'text/html') throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.name })
+    if (type === 'text/html')
+      throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.name, foreign: true })
   }
 
   #listing(repository: Repository, signal: AbortSignal | undefined) {

@@ -158,7 +158,7 @@ function parseObject(text: string, upstream: string): Record<string, unknown> {
     const json: unknown = JSON.parse(text)
     if (typeof json === 'object' && json !== null) return json as Record<string, unknown>
   } catch (cause) {
-    throw new UpstreamError('lying', 'the token service did not answer with JSON', { upstream, cause })
+    throw new UpstreamError('lying', 'the token service did not answer with JSON', { upstream, foreign: true, cause })
   }
   throw new UpstreamError('lying', 'the token service did not answer with a JSON object', { upstream })
 }

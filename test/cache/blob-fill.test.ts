@@ -206,6 +206,26 @@ describe('BlobFill', () => {
     await fill.release()
   })
 
+  test('a small blob that takes its time is not kept from its readers for long', async () => {
+    const content = randomBytes(100_000)
+    const late = latch()
+    const fill = await begin(
+      content,
+      new ScriptedSource({ content, gate: (at) => (at > 50_000 ? late.opened : undefined) }),
+    )
+    const reader = fill.reader()
+
+    await fill.ready
+    const count = await reader.read(Buffer.alloc(65_536), 0)
+
+    expect(fill.verified).toBe(false)
+    expect(count).toBeGreaterThan(0)
+    late.open()
+    expect(digestOf(await readAll(reader))).toBe(fill.digest)
+    await fill.done
+    await fill.release()
+  })
+
   test.each([0, 1, 2])('a blob of %i bytes comes whole', async (size) => {
     const content = randomBytes(size)
     const fill = await begin(content, new ScriptedSource({ content }))

@@ -87,6 +87,17 @@ describe('a manifest read through', () => {
     expect((await mirror.manifest('library/app', 'larger')).status).toBe(503)
   })
 
+  test('that is too large is no fault of its registry: whoever publishes some does not shut it out for others', async () => {
+    const filler = { ...bodies[MEDIA_TYPES.ociIndex], annotations: { filler: 'x'.repeat(8 * MIB) } }
+    for (const tag of ['a', 'b', 'c', 'd']) hub.addManifest('library/hostile', filler, { tags: [tag] })
+    hub.addImage('library/app', 'v1', { layers: [10] })
+
+    for (const tag of ['a', 'b', 'c', 'd']) await mirror.manifest('library/hostile', tag)
+
+    expect((await mirror.stats()).upstreams).toMatchObject([{ name: 'hub', state: 'up' }])
+    expect((await mirror.manifest('library/app', 'v1')).status).toBe(200)
+  })
+
   test('by digest costs nothing once it is here, whoever asks by whatever Accept', async () => {
     const { manifest } = hub.addImage('library/app', 'v1', { layers: [10] })
     await mirror.manifest('library/app', manifest)

@@ -80,7 +80,7 @@ async function answer(
   const method = request.method as Method
   const writes = method !== 'GET' && method !== 'HEAD'
   note(request, endpoint)
-  const route = services.resolver.resolve(endpoint.repository, query.get('ns') ?? undefined)
+  const route = services.resolver.resolve(endpoint.repository, query.get('ns') || undefined)
   request.facts.repository = route.repository
   if (route.kind === 'proxy') {
     request.facts.registry = route.registry
