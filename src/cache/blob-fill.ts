@@ -1,16 +1,13 @@
-import type { Hash } from 'node:crypto'
 import type { BlobReader } from '../oci/content.js'
-import { algorithmOf, type Digest, digestFrom, hasherFor } from '../oci/digest.js'
+import type { Digest } from '../oci/digest.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
+import { Disclosure } from './disclosure.js'
 import { FillReaders } from './fill-readers.js'
+import { RunningDigest } from './running-digest.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
 
 /** So much may wait to be written before the upstream is held back. */
 const UNWRITTEN_LIMIT = 512 * 1024
-/** A blob up to this is checked before its first byte goes out, so that a lying upstream costs no reader anything. */
-const VERIFY_FIRST_LIMIT = 512 * 1024
-/** Unless that would keep its readers waiting for longer than this. */
-const VERIFY_FIRST_MS = 2_000
 const REHASH_CHUNK = 1024 * 1024
 
 export interface BlobFillOptions {
@@ -34,12 +31,10 @@ export class BlobFill {
   readonly #source: BlobSource
   readonly #admit: (sizeBytes: number) => boolean
   readonly #spool: Spool
+  readonly #hash: RunningDigest
   readonly #readers: FillReaders
+  readonly #disclosure = new Disclosure({ onHurried: () => this.#readers.wake() })
   readonly #abort = new AbortController()
-  #hash: Hash
-  #received = 0
-  /** Somebody has lied about this blob: no reader gets anything more of it unchecked. */
-  #cautious = false
   /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
   #inherited = false
   #size: number | undefined
@@ -48,12 +43,6 @@ export class BlobFill {
   #failure: unknown
   #users = 1
   #stream: BlobBytes | undefined
-  #onReady!: () => void
-  /** Whether readers have been told the size. */
-  #told = false
-  /** Runs out when a small blob takes too long to be checked first. */
-  #patience: NodeJS.Timeout | undefined
-  #hurried = false
 
   /** Begins, continuing what is in the part file at `path`; without one the bytes are only passed on. */
   static async start({ path, ...options }: BlobFillOptions & { path: string | undefined }): Promise<BlobFill> {
@@ -68,18 +57,15 @@ export class BlobFill {
     this.#source = source
     this.#spool = spool
     this.#admit = admit
-    this.#hash = hasherFor(digest)
+    this.#hash = new RunningDigest(digest)
     this.#readers = new FillReaders({
       readableAt: (position) => this.#readableAt(position),
       read: (buffer, position) => spool.read(buffer, position),
       end: () => this.#end(),
       onClosed: () => this.release(),
     })
-    const known = new Promise<void>((resolve) => {
-      this.#onReady = resolve
-    })
     this.done = this.#run()
-    this.ready = Promise.race([known, this.done])
+    this.ready = Promise.race([this.#disclosure.known, this.done])
     // Whoever needs to know awaits them; with nobody left a failure is still logged by the cache.
     this.ready.catch(() => {})
   }
@@ -95,7 +81,7 @@ export class BlobFill {
 
   /** Bytes that have arrived. */
   get received(): number {
-    return this.#received
+    return this.#hash.bytes
   }
 
   /** Whether every byte is here and has been checked. */
@@ -152,22 +138,16 @@ export class BlobFill {
 
   #end(): { size: number } | { failure: unknown } | undefined {
     if (this.#state === 'failed') return { failure: this.#failure }
-    return this.#state === 'verified' ? { size: this.#received } : undefined
+    return this.#state === 'verified' ? { size: this.received } : undefined
   }
 
   /** Up to the last byte while the digest is not known to match; nothing where it is checked first. */
   #readableAt(position: number): number {
     const { readable } = this.#spool
     if (this.#state === 'verified') return readable - position
-    if (this.#checkedFirst) return 0
-    const end = this.#size ?? this.#received
+    if (this.#disclosure.holdsBack(this.#size, this.#spool.keeps)) return 0
+    const end = this.#size ?? this.received
     return Math.min(readable, end - 1) - position
-  }
-
-  /** Whether nothing is given out before all of it has been checked: small blobs, and what was lied about if it can be kept. */
-  get #checkedFirst(): boolean {
-    const small = this.#size !== undefined && this.#size <= VERIFY_FIRST_LIMIT
-    return (small && !this.#hurried) || (this.#cautious && this.#spool.keeps)
   }
 
   async #run(): Promise<void> {
@@ -178,16 +158,16 @@ export class BlobFill {
         if (this.#matches()) break
         await this.#restart()
       }
-      this.#size = this.#received
+      this.#size = this.received
       await this.#spool.drained()
       this.#state = 'verified'
-      this.#tell()
+      this.#disclosure.tell()
     } catch (error) {
       this.#state = 'failed'
       this.#failure = error
       throw error
     } finally {
-      clearTimeout(this.#patience)
+      this.#disclosure.end()
       this.#readers.wake()
     }
   }
@@ -195,25 +175,21 @@ export class BlobFill {
   /** Takes over what an earlier process left in the part file. */
   async #inherit(): Promise<void> {
     const chunk = Buffer.allocUnsafe(Math.min(REHASH_CHUNK, this.#spool.readable))
-    while (this.#received < this.#spool.readable) {
-      const count = await this.#spool.read(chunk, this.#received)
+    while (this.received < this.#spool.readable) {
+      const count = await this.#spool.read(chunk, this.received)
       this.#hash.update(chunk.subarray(0, count))
-      this.#received += count
     }
-    this.#inherited = this.#received > 0
+    this.#inherited = this.received > 0
   }
 
   #matches(): boolean {
-    const complete = this.#size === undefined || this.#received === this.#size
-    return this.#received > 0 || this.#size === 0
-      ? complete && digestFrom(this.#hash.copy(), algorithmOf(this.digest)) === this.digest
-      : false
+    return (this.#size === undefined || this.received === this.#size) && this.#hash.matches()
   }
 
   /** Downloads from where it is to the end, over as many streams as it takes. */
   async #receive(): Promise<void> {
     for (let ended = false; !ended; ) {
-      const stream = await this.#source.next(this.#received, this.#abort.signal)
+      const stream = await this.#source.next(this.received, this.#abort.signal)
       this.#stream = stream
       try {
         if (await this.#begin(stream)) ended = await this.#consume(stream)
@@ -230,33 +206,21 @@ export class BlobFill {
   /** @returns false when what is here cannot be a beginning of what this upstream has, and was cleared */
   async #begin(stream: BlobBytes): Promise<boolean> {
     this.#upstream = stream.upstream
-    if (stream.size !== undefined && this.#received > stream.size) {
+    if (stream.size !== undefined && this.received > stream.size) {
       await this.#clear()
       return false
     }
     if (stream.size !== undefined && stream.size !== this.#size) await this.#resize(stream.size)
-    if (this.#checkedFirst) this.#patience ??= setTimeout(() => this.#hurry(), VERIFY_FIRST_MS)
-    else this.#tell()
+    this.#disclosure.begin(this.#size, this.#spool.keeps)
     return true
-  }
-
-  #tell(): void {
-    this.#told = true
-    this.#onReady()
-  }
-
-  #hurry(): void {
-    this.#hurried = true
-    this.#tell()
-    this.#readers.wake()
   }
 
   async #resize(size: number): Promise<void> {
     if (this.#size !== undefined) {
-      if (this.#received > 0)
+      if (this.received > 0)
         throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
       // After a lie about the length: whoever was promised that many bytes cannot be given these.
-      if (this.#told) this.#readers.cut('all')
+      if (this.#disclosure.told) this.#readers.cut('all')
     }
     this.#size = size
     await this.#keepIfAdmitted(size)
@@ -273,17 +237,16 @@ export class BlobFill {
   async #consume(stream: BlobBytes): Promise<boolean> {
     for await (const chunk of stream.body) {
       this.#abort.signal.throwIfAborted()
-      if (this.#size !== undefined && this.#received + chunk.length > this.#size)
+      if (this.#size !== undefined && this.received + chunk.length > this.#size)
         throw new ContradictionError(`more bytes came from ${this.#upstream} than it announced`)
       this.#hash.update(chunk)
-      this.#received += chunk.length
       this.#spool.append(chunk)
       // Nobody has said how large it gets: it may have grown too large by now.
-      if (this.#size === undefined) await this.#keepIfAdmitted(this.#received)
+      if (this.#size === undefined) await this.#keepIfAdmitted(this.received)
       if (!this.#spool.keeps) await this.#pace()
       else await this.#spool.drained(UNWRITTEN_LIMIT)
     }
-    return this.#size === undefined || this.#received === this.#size
+    return this.#size === undefined || this.received === this.#size
   }
 
   /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
@@ -293,7 +256,7 @@ export class BlobFill {
       if (slowest === undefined) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
       this.#abort.signal.throwIfAborted()
       this.#spool.trim(slowest ?? 0)
-      if (this.#received - (slowest ?? 0) <= WINDOW_BYTES) return
+      if (this.received - (slowest ?? 0) <= WINDOW_BYTES) return
       await this.#readers.changed()
     }
   }
@@ -303,7 +266,7 @@ export class BlobFill {
    * asks again, waits for the next try to be checked.
    */
   async #restart(): Promise<void> {
-    this.#cautious = true
+    this.#disclosure.lied()
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
     if (!this.#inherited) this.#source.lied()
     await this.#clear()
@@ -314,8 +277,7 @@ export class BlobFill {
   async #clear(): Promise<void> {
     await this.#spool.drained()
     await this.#spool.clear()
-    this.#hash = hasherFor(this.digest)
-    this.#received = 0
+    this.#hash.reset()
     this.#inherited = false
   }
 }
