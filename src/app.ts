@@ -21,6 +21,7 @@ import { BlobStore } from './metadata/blob-store.js'
 import { rebuild } from './metadata/rebuild.js'
 import { SqlIndex } from './metadata/sql-index.js'
 import { MirroredRegistry } from './proxy/mirrored-registry.js'
+import { PrefetchQueue } from './proxy/prefetch-queue.js'
 import { LocalRegistry } from './registry/local-registry.js'
 import { RouteTable } from './routing/route-table.js'
 import { Statistics } from './stats/statistics.js'
@@ -33,6 +34,9 @@ export { StorageError }
 const DRAIN_MS = 8_000
 const FLUSH_EVERY_MS = 5_000
 const SWEEP_EVERY_MS = 10 * 60_000
+const HOT_TAGS_EVERY_MS = 2_000
+/** Of `storage.maxSize`, what a blob may have that nobody has asked for yet. */
+const PREFETCHED_SHARE = 0.25
 /** A part file that nobody has continued for so long goes. */
 const PART_FILE_AGE_MS = 24 * 3_600_000
 const STREAM_BUFFER = { sizeBytes: 256 * 1024, keep: 64 }
@@ -63,7 +67,14 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const groups = config.registries.map((registry) =>
     createUpstreamGroup({ ...upstreamsOf(registry), events, log, now }),
   )
-  const routes = buildRoutes({ config, groups, cache, local, log, now })
+  const { blobs } = cache
+  const queue = new PrefetchQueue({
+    concurrency: config.prefetch.concurrency,
+    mayStart: () => blobs.clientFills < config.prefetch.clientDownloads,
+    log,
+  })
+  const mirrored = buildMirrored({ config, groups, cache, queue, events, log, now })
+  const routes = buildRoutes({ config, mirrored, local })
   const statistics = new Statistics({
     events,
     store: index.index,
@@ -103,9 +114,19 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     now,
   })
 
+  events.on('blob.settled', () => queue.wake())
+  events.on('content.served', ({ content, registry, repository, digest, bytes }) => {
+    // A 304 has no body: that client has got what the manifest leads to.
+    if (content === 'manifest' && bytes > 0 && registry) mirrored.get(registry)?.served(repository, digest)
+  })
+
+  const recheck = async () => {
+    await Promise.all([...mirrored.values()].map((registry) => registry.recheckHotTags()))
+  }
   const onError = (err: unknown) => log.error({ err }, 'background work failed')
   const periodic = [
     new Periodic({ everyMs: FLUSH_EVERY_MS, work: () => index.index.flush(), onError }).start(),
+    new Periodic({ everyMs: HOT_TAGS_EVERY_MS, work: recheck, onError }).start(),
     new Periodic({ everyMs: SWEEP_EVERY_MS, work: () => cache.parts.sweep(now() - PART_FILE_AGE_MS), onError }).start(),
   ]
   await local.start()
@@ -114,6 +135,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const reconciling = index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal, log })
 
   const close = async () => {
+    queue.stop()
     await drain(server)
     await Promise.all(periodic.map((each) => each.stop()))
     await reconciling
@@ -174,19 +196,38 @@ function upstreamsOf({ name, upstreams }: RegistryConfig) {
   return { registry: name, upstreams: upstreams.map((upstream) => ({ ...upstream, registry: name })) }
 }
 
-interface RouteParts {
+interface MirroredParts {
   config: Config
   groups: UpstreamGroup[]
   cache: Pick<Awaited<ReturnType<typeof buildCache>>, 'blobs' | 'manifests'>
-  local: LocalRegistry
+  queue: PrefetchQueue
+  events: EventBus
   log: Logger
   now: () => number
 }
 
-function buildRoutes({ config, groups, cache, local, log, now }: RouteParts): RouteTable {
-  const registries = config.registries.map((registry, at) => {
-    const mirrored = new MirroredRegistry({ ...cache, ...config.upstream, ...registry, group: groups[at]!, log, now })
-    return { name: registry.name, aliases: registry.aliases, source: mirrored.repository.bind(mirrored) }
+/** Each registry that is read through, by its name. */
+function buildMirrored({ config, groups, cache, ...common }: MirroredParts): Map<string, MirroredRegistry> {
+  const prefetch = { ...config.prefetch, maxBlobBytes: config.storage.maxSizeBytes * PREFETCHED_SHARE }
+  const deps = { ...cache, ...config.upstream, ...common, prefetch, random: Math.random }
+  return new Map(
+    config.registries.map((registry, at) => [
+      registry.name,
+      new MirroredRegistry({ ...deps, ...registry, group: groups[at]! }),
+    ]),
+  )
+}
+
+interface RouteParts {
+  config: Config
+  mirrored: Map<string, MirroredRegistry>
+  local: LocalRegistry
+}
+
+function buildRoutes({ config, mirrored, local }: RouteParts): RouteTable {
+  const registries = config.registries.map(({ name, aliases }) => {
+    const registry = mirrored.get(name)!
+    return { name, aliases, source: registry.repository.bind(registry) }
   })
   return new RouteTable({
     registries,

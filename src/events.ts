@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { Outcome } from './oci/content.js'
 import type { Digest } from './oci/digest.js'
-import type { Reference, Repository } from './oci/reference.js'
+import type { Reference, Repository, Tag } from './oci/reference.js'
 
 /** Who was asked for what; `registry` is absent for local repositories. */
 interface Subject {
@@ -14,6 +14,7 @@ export interface Events {
   /** A GET of a manifest or blob was answered to its end; `bytes` is what was sent of the body. */
   'content.served': Subject & {
     content: 'manifest' | 'blob'
+    digest: Digest
     outcome: Outcome
     bytes: number
     source: string | undefined
@@ -27,7 +28,11 @@ export interface Events {
   /** An upstream failed a request, or a body broke off. */
   'upstream.failed': { registry: string; upstream: string; kind: string; reason: string }
   'upstream.state': { registry: string; upstream: string; state: UpstreamState; reason: string }
+  /** Upstreams said differently what a tag is, each word with the name of who said it; `digest` is what was believed. */
+  'tag.diverged': Subject & { tag: Tag; digest: Digest; words: readonly { upstream: string; digest: Digest }[] }
   'blob.filled': { digest: Digest; bytes: number; source: string | undefined }
+  /** A download is over, well or not: it counts no more as one. */
+  'blob.settled': { digest: Digest }
   'blob.evicted': { digest: Digest; bytes: number }
   'blob.pushed': { repository: Repository; digest: Digest; bytes: number }
   'manifest.pushed': { repository: Repository; reference: Reference; digest: Digest }

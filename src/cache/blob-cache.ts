@@ -28,6 +28,8 @@ interface Running {
   settled: Promise<void>
   /** Where the one who began it asked. */
   place: string
+  /** Whether a client has asked for it; until then it runs ahead of them. */
+  asked: boolean
 }
 
 /** Blobs by digest, each fetched once however many ask at a time, kept until room is needed. */
@@ -57,6 +59,26 @@ export class BlobCache {
     // A download under way comes first: until it is put away the store may hold half of the truth.
     const stored = this.#fills.has(digest) ? undefined : await this.#openStored(digest)
     return stored ?? this.#openFill(digest, place, source)
+  }
+
+  /** Whether it is here or on its way. */
+  holds(digest: Digest): boolean {
+    return this.#fills.has(digest) || this.#deps.store.find(digest, 'cached') !== undefined
+  }
+
+  /** Downloads that clients have asked for. */
+  get clientFills(): number {
+    return [...this.#fills.values()].filter(({ asked }) => asked).length + this.#passing.size
+  }
+
+  /**
+   * Fetches a blob that nobody has asked for yet, unless it is here or on its way; a client that comes meanwhile joins.
+   * Resolves when it is put away; what went wrong is logged, and costs the next one who asks nothing.
+   */
+  async fetchAhead(digest: Digest, place: string, source: () => BlobSource): Promise<void> {
+    if (this.#stopping || this.holds(digest)) return
+    void this.#start(digest, place, source(), false)
+    await this.#fills.get(digest)?.settled
   }
 
   /** What is known of a blob that is here or on its way. */
@@ -108,7 +130,8 @@ export class BlobCache {
 
   async #openFill(digest: Digest, place: string, source: () => BlobSource): Promise<OpenBlob> {
     const running = this.#fills.get(digest)
-    if (!running) return this.#follow(await this.#start(digest, place, source()), 'miss')
+    if (!running) return this.#follow(await this.#start(digest, place, source(), true), 'miss')
+    running.asked = true
     const fill = await running.starting
     if (!fill.failed && !fill.released) {
       if (!fill.joinable) return this.#passOn(digest, source())
@@ -127,7 +150,12 @@ export class BlobCache {
   async #passOn(digest: Digest, source: BlobSource): Promise<OpenBlob> {
     const fill = await BlobFill.start({ digest, source, path: undefined, admit: () => false })
     this.#passing.add(fill)
-    this.#track(this.#settled(fill).finally(() => this.#passing.delete(fill)))
+    this.#track(
+      this.#settled(fill).finally(() => {
+        this.#passing.delete(fill)
+        this.#deps.events.emit('blob.settled', { digest })
+      }),
+    )
     return this.#follow(fill, 'miss')
   }
 
@@ -142,7 +170,7 @@ export class BlobCache {
     return { digest: fill.digest, size: fill.size, outcome, source: fill.upstream, reader }
   }
 
-  #start(digest: Digest, place: string, source: BlobSource): Promise<BlobFill> {
+  #start(digest: Digest, place: string, source: BlobSource, asked: boolean): Promise<BlobFill> {
     const { parts, eviction, maxSizeBytes } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
@@ -153,7 +181,7 @@ export class BlobCache {
     }
     parts.begin(digest)
     const starting = BlobFill.start({ digest, source, path: parts.path(digest), admit })
-    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place })
+    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place, asked })
     return starting
   }
 
@@ -176,6 +204,7 @@ export class BlobCache {
       })
     } finally {
       this.#fills.delete(digest)
+      events.emit('blob.settled', { digest })
       await parts.end(digest)
       eviction.kick()
     }

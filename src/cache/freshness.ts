@@ -8,6 +8,10 @@ export interface TagPolicy {
   staleIfErrorMs: number
   /** While no origin can be reached, an origin's last word stands for this long before mirrors may move it, in milliseconds. */
   originHoldMs: number
+  /** Beyond `ttlMs`, served for this long without waiting for the news that is asked for meanwhile, in milliseconds. */
+  staleWhileRevalidateMs: number
+  /** Never asked for again once an origin has resolved it. */
+  immutable: boolean
 }
 
 /**
@@ -16,7 +20,14 @@ export interface TagPolicy {
  */
 export function isFresh(record: TagRecord, now: number, policy: TagPolicy, originReachable: boolean): boolean {
   if (record.resolvedBy === 'mirror' && originReachable) return false
+  if (record.resolvedBy === 'origin' && policy.immutable) return true
   return within(now - record.checkedAt, policy.ttlMs)
+}
+
+/** Whether one that is no longer fresh is served at once, while it is asked for. */
+export function isServedMeanwhile(record: TagRecord, now: number, policy: TagPolicy): boolean {
+  if (record.resolvedBy === 'mirror' || policy.staleWhileRevalidateMs === 0) return false
+  return within(now - record.checkedAt, policy.ttlMs + policy.staleWhileRevalidateMs)
 }
 
 /** Whether an origin's last word still stands although no origin can be reached now. */

@@ -56,11 +56,17 @@ export class ManifestCache {
 
   /** @param name the repository with its registry, `docker.io/library/nginx` */
   async get(name: string, digest: Digest): Promise<CachedManifest | undefined> {
+    const manifest = await this.peek(name, digest)
+    if (manifest) this.#deps.index.touch(digest)
+    return manifest
+  }
+
+  /** The same, but it does not count as used. */
+  async peek(name: string, digest: Digest): Promise<CachedManifest | undefined> {
     const link = await this.#link(name, digest)
     if (!link) return undefined
     const bytes = await this.#bytes(digest)
     if (!bytes) return undefined
-    this.#deps.index.touch(digest)
     return { digest, mediaType: link.mediaType, bytes, source: link.source }
   }
 

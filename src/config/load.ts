@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { explain } from './explain.js'
 import { interpolate } from './interpolate.js'
 import { BROKEN, type Issue, isMap, valueAt } from './issues.js'
+import { readPemFiles } from './pem-files.js'
 import { toConfig } from './resolve.js'
 import { checkRules } from './rules.js'
 import { type Config, fileSchema } from './schema.js'
@@ -72,7 +73,7 @@ interface Surroundings {
 
 function check(source: YamlSource, { env, folder }: Surroundings): { config: Config } | { faults: Located[] } {
   const issues: Issue[] = []
-  const raw = withCredentials(interpolate(fillIn(source.content()), env, issues), { folder, issues })
+  const raw = withFiles(interpolate(fillIn(source.content()), env, issues), { folder, issues })
   const parsed = fileSchema.safeParse(raw)
   const found = [...(parsed.error?.issues ?? []).flatMap((issue) => explain(issue, raw)), ...checkRules(raw)]
   issues.push(...found.filter(({ path }) => valueAt(raw, path) !== BROKEN))
@@ -92,16 +93,21 @@ function locate(issues: Issue[], source: YamlSource): Located[] {
     .filter(({ line }) => end === undefined || line < end.line)
 }
 
-function withCredentials(raw: unknown, context: { folder: string; issues: Issue[] }): unknown {
-  if (!isMap(raw) || !isMap(raw.registries)) return raw
+/** Puts what is in files that are named in the place of their names. */
+function withFiles(raw: unknown, context: { folder: string; issues: Issue[] }): unknown {
+  if (!isMap(raw)) return raw
+  const { upstream } = raw
+  const all = isMap(upstream) ? { ...raw, upstream: readPemFiles(upstream, ['upstream'], context) } : raw
+  if (!isMap(raw.registries)) return all
   const registries = Object.entries(raw.registries).map(([name, registry]): [string, unknown] => {
     if (!isMap(registry) || !Array.isArray(registry.upstreams)) return [name, registry]
-    const upstreams = registry.upstreams.map((upstream, index) =>
-      isMap(upstream) ? readCredentials(upstream, ['registries', name, 'upstreams', index], context) : upstream,
-    )
+    const upstreams = registry.upstreams.map((each, index) => {
+      const path = ['registries', name, 'upstreams', index]
+      return isMap(each) ? readPemFiles(readCredentials(each, path, context), path, context) : each
+    })
     return [name, { ...registry, upstreams }]
   })
-  return { ...raw, registries: Object.fromEntries(registries) }
+  return { ...all, registries: Object.fromEntries(registries) }
 }
 
 function deepFreeze<Value>(value: Value): Value {

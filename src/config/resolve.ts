@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
+import { egressOf } from './egress.js'
 import { upstreamName } from './names.js'
-import type { Config, FileConfig, RegistryConfig, UpstreamConfig } from './schema.js'
+import type { Config, FileConfig, RegistryConfig, TagRuleConfig, UpstreamConfig } from './schema.js'
 import { DOCKER_HUB, DOCKER_HUB_ALIASES } from './shipped.js'
 
 type FileRegistry = FileConfig['registries'][string]
@@ -21,6 +22,7 @@ export function toConfig(file: FileConfig, folder: string): Config {
     local: file.local,
     auth: file.auth,
     upstream: { firstHeaderBudgetMs: upstream.firstHeaderBudget, revalidationBudgetMs: upstream.revalidationBudget },
+    prefetch: file.prefetch,
     log: file.log,
   }
 }
@@ -33,14 +35,31 @@ function toRegistry(name: string, { registries, upstream }: FileConfig): Registr
     name,
     default: name === (marked ?? DOCKER_HUB),
     aliases: [...new Set([...builtIn, ...aliases])],
-    tags: { ttlMs: tags.ttl, staleIfErrorMs: tags.staleIfError, originHoldMs: tags.originHold },
+    tags: {
+      ttlMs: tags.ttl,
+      staleIfErrorMs: tags.staleIfError,
+      originHoldMs: tags.originHold,
+      staleWhileRevalidateMs: tags.staleWhileRevalidate,
+      rules: tags.rules.map(toRule),
+    },
     negativeTtlMs: negativeTtl,
-    upstreams: upstreams.map((each) => toUpstream(each, upstream.timeouts)),
+    upstreams: upstreams.map((each) => toUpstream(each, upstream)),
   }
 }
 
-function toUpstream(upstream: FileUpstream, defaults: FileConfig['upstream']['timeouts']): UpstreamConfig {
-  const { url, role, resolve: resolves, allow, username, password, timeouts } = upstream
+function toRule({ match, repository, immutable, ttl, staleIfError }: FileRegistry['tags']['rules'][number]) {
+  const rule: TagRuleConfig = { match, immutable }
+  if (repository !== undefined) rule.repository = repository
+  if (ttl !== undefined) rule.ttlMs = ttl
+  if (staleIfError !== undefined) rule.staleIfErrorMs = staleIfError
+  return rule
+}
+
+function toUpstream(upstream: FileUpstream, all: FileConfig['upstream']): UpstreamConfig {
+  const { url, role, resolve: resolves, allow, username, password, realms, rateLimitReserve, timeouts } = upstream
+  const credentials = upstream.credentials.flatMap(({ username, password }) =>
+    username === undefined || password === undefined ? [] : [{ username, password }],
+  )
   return {
     name: upstreamName(upstream.name, url)!,
     url,
@@ -49,10 +68,14 @@ function toUpstream(upstream: FileUpstream, defaults: FileConfig['upstream']['ti
     allow,
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
+    ...(credentials.length === 0 ? {} : { credentials }),
+    realms,
+    rateLimitReserve,
     timeouts: {
-      connectMs: timeouts.connect ?? defaults.connect,
-      firstByteMs: timeouts.firstByte ?? defaults.firstByte,
-      idleMs: timeouts.idle ?? defaults.idle,
+      connectMs: timeouts.connect ?? all.timeouts.connect,
+      firstByteMs: timeouts.firstByte ?? all.timeouts.firstByte,
+      idleMs: timeouts.idle ?? all.timeouts.idle,
     },
+    egress: egressOf(upstream, all),
   }
 }

@@ -67,7 +67,11 @@ function checkUpstreams(raw: unknown): Issue[] {
     const seen = new Set<string>()
     return itemsOf(valueAt(registry, ['upstreams'])).flatMap((upstream, index) => {
       const path = ['registries', name, 'upstreams', index]
-      const issues = checkCredentials(upstream, path)
+      const accounts = itemsOf(valueAt(upstream, ['credentials']))
+      const issues = [
+        ...checkCredentials(upstream, path),
+        ...accounts.flatMap((account, at) => checkCredentials(account, [...path, 'credentials', at])),
+      ]
       const called = upstreamName(valueAt(upstream, ['name']), valueAt(upstream, ['url']))
       if (called === undefined || called === BROKEN) return issues
       if (seen.has(called)) {

@@ -43,6 +43,20 @@ export function percent() {
   return quantity(parsePercent)
 }
 
+/** A percentage that may be nothing. */
+export function share() {
+  return quantity((text) => (/^0 ?%$/.test(text) ? 0 : parsePercent(text)))
+}
+
+/** A whole number; also as text, which is what an environment variable gives. */
+export function count({ least, most }: { least: number; most: number }) {
+  return quantity((text) => {
+    const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+    if (number >= least && number <= most) return number
+    throw new UnitError(`${JSON.stringify(text)} is not a whole number from ${least} to ${most}`)
+  })
+}
+
 /** `true` or `false`; also as text, which is what an environment variable gives. */
 export function flag() {
   return z

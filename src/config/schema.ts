@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { type EgressConfig, egressKeys } from './egress.js'
 import { parseListen } from './listen.js'
-import { duration, flag, percent, quantity, scalar, size } from './scalars.js'
+import { count, duration, flag, percent, quantity, scalar, share, size } from './scalars.js'
 import { upstreamUrl } from './upstream-url.js'
 
 /** The whole configuration, deeply frozen; `mirrors.yaml` says what each key does. */
@@ -21,6 +22,19 @@ export interface Config {
   /** `undefined` when the key is absent: pushes come from loopback only. */
   auth: { anonymous: ('pull' | 'push')[] } | undefined
   upstream: { firstHeaderBudgetMs: number; revalidationBudgetMs: number }
+  prefetch: {
+    /** Whether a client's GET of a manifest makes what it leads to be fetched. */
+    blobs: boolean
+    /** Pieces of work at once, all registries together. */
+    concurrency: number
+    /** Nothing new is begun while so many downloads run that clients have asked for. */
+    clientDownloads: number
+    hotTags: boolean
+    /** So often within a day a tag must be asked for to be hot. */
+    hotAfter: number
+    /** Of hot tags, for each registry. */
+    checksPerMinute: number
+  }
   log: { level: LogLevel; access: boolean }
 }
 
@@ -33,10 +47,26 @@ export interface RegistryConfig {
   default: boolean
   /** Other names that clients know it by. */
   aliases: string[]
-  tags: { ttlMs: number; staleIfErrorMs: number; originHoldMs: number }
+  tags: {
+    ttlMs: number
+    staleIfErrorMs: number
+    originHoldMs: number
+    staleWhileRevalidateMs: number
+    /** The first that matches counts. */
+    rules: TagRuleConfig[]
+  }
   negativeTtlMs: number
   /** In order of preference, never empty, names unique. */
   upstreams: UpstreamConfig[]
+}
+
+/** What holds for the tags that match; an absent limit is as for every tag. */
+export interface TagRuleConfig {
+  match: string
+  repository?: string
+  immutable: boolean
+  ttlMs?: number
+  staleIfErrorMs?: number
 }
 
 /** One server that is asked for a registry's content. */
@@ -51,13 +81,30 @@ export interface UpstreamConfig {
   allow: string[]
   username?: string
   password?: string
+  /** Further accounts, taken in turn; absent when there is none. */
+  credentials?: { username: string; password: string }[]
+  /** Hosts of token services that are trusted like the upstream's own: `auth.example.com`, `http://10.0.0.5:5001`. */
+  realms: string[]
+  /** Share of the quota of pulls from which on the upstream is spared; 0: never. */
+  rateLimitReserve: number
   timeouts: { connectMs: number; firstByteMs: number; idleMs: number }
+  egress: EgressConfig
 }
 
 /** Node's timers fire at once beyond 2^31 - 1 ms (24.8 days), so what becomes a timer stays well below. */
 const limit = () => duration({ above: 0, most: { ms: 86_400_000, text: '24h' } })
 
 const timeouts = { connect: limit(), firstByte: limit(), idle: limit() }
+
+const REPOSITORY_PATTERN = /^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/
+const repositoryPattern = () => scalar(REPOSITORY_PATTERN, 'a repository pattern such as library/* or org/**')
+
+const account = {
+  username: z.string().optional(),
+  usernameFile: z.string().optional(),
+  password: z.string().optional(),
+  passwordFile: z.string().optional(),
+}
 
 const upstream = z.strictObject({
   name: scalar(
@@ -67,13 +114,13 @@ const upstream = z.strictObject({
   url: quantity(upstreamUrl),
   role: z.enum(['origin', 'mirror']).default('mirror'),
   resolve: z.enum(['always', 'never', 'fallback']).default('fallback'),
-  allow: z
-    .array(scalar(/^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/, 'a repository pattern such as library/* or org/**'))
+  allow: z.array(repositoryPattern()).default([]),
+  ...account,
+  credentials: z.array(z.strictObject(account)).default([]),
+  realms: z
+    .array(scalar(/^(https?:\/\/)?[a-z0-9_.-]+(:\d{1,5})?$/, 'the host of a token service, such as auth.example.com'))
     .default([]),
-  username: z.string().optional(),
-  usernameFile: z.string().optional(),
-  password: z.string().optional(),
-  passwordFile: z.string().optional(),
+  rateLimitReserve: share().prefault('10%'),
   timeouts: z
     .strictObject({
       connect: timeouts.connect.optional(),
@@ -81,6 +128,7 @@ const upstream = z.strictObject({
       idle: timeouts.idle.optional(),
     })
     .prefault({}),
+  ...egressKeys,
 })
 
 const registry = z.strictObject({
@@ -91,6 +139,18 @@ const registry = z.strictObject({
       ttl: duration().prefault('5m'),
       staleIfError: duration().prefault('30d'),
       originHold: duration().prefault('24h'),
+      staleWhileRevalidate: duration().prefault('0s'),
+      rules: z
+        .array(
+          z.strictObject({
+            match: scalar(/^[A-Za-z0-9_.*-]{1,128}$/, 'a pattern of a tag such as v* or *-nightly'),
+            repository: repositoryPattern().optional(),
+            immutable: flag().default(false),
+            ttl: duration().optional(),
+            staleIfError: duration().optional(),
+          }),
+        )
+        .default([]),
     })
     .prefault({}),
   negativeTtl: duration().prefault('30s'),
@@ -122,6 +182,17 @@ export const fileSchema = z.strictObject({
         .prefault({}),
       firstHeaderBudget: limit().prefault('20s'),
       revalidationBudget: limit().prefault('2s'),
+      ...egressKeys,
+    })
+    .prefault({}),
+  prefetch: z
+    .strictObject({
+      blobs: flag().default(false),
+      concurrency: count({ least: 1, most: 100 }).prefault('3'),
+      clientDownloads: count({ least: 1, most: 1000 }).prefault('3'),
+      hotTags: flag().default(true),
+      hotAfter: count({ least: 1, most: 100 }).prefault('3'),
+      checksPerMinute: count({ least: 1, most: 1000 }).prefault('10'),
     })
     .prefault({}),
   log: z

@@ -1,9 +1,22 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { BROKEN, type Issue } from './issues.js'
+import { BROKEN, type Issue, isMap } from './issues.js'
 
-/** Reads `usernameFile` and `passwordFile` of one upstream. An empty credential is none. */
+/** Reads `usernameFile` and `passwordFile` of one upstream, and of each of its `credentials`. An empty credential is none. */
 export function readCredentials(
+  upstream: Record<string, unknown>,
+  path: PropertyKey[],
+  context: { folder: string; issues: Issue[] },
+): Record<string, unknown> {
+  const { credentials, ...filled } = readAccount(upstream, path, context)
+  if (!Array.isArray(credentials)) return { ...filled, ...(credentials === undefined ? {} : { credentials }) }
+  const read = credentials.map((account, index) =>
+    isMap(account) ? readAccount(account, [...path, 'credentials', index], context) : account,
+  )
+  return { ...filled, credentials: read }
+}
+
+function readAccount(
   upstream: Record<string, unknown>,
   path: PropertyKey[],
   { folder, issues }: { folder: string; issues: Issue[] },

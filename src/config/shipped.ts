@@ -28,17 +28,24 @@ export const DOCKER_HUB_ALIASES = ['index.docker.io', 'registry-1.docker.io', 'r
 
 /**
  * Brings what was read into the schema's shape: a key with nothing behind it counts as left out, registries and
- * upstreams that are left out are the shipped ones, and a registry that is not shipped is its own origin.
+ * upstreams that are left out are the shipped ones, a registry that is not shipped is its own origin, and the proxy that
+ * the environment names is the default.
  */
 export function fillIn(written: unknown): unknown {
-  const root = dropEmpty(written ?? {})
-  if (!isMap(root)) return root
+  const content = dropEmpty(written ?? {})
+  if (!isMap(content)) return content
+  const root: Record<string, unknown> = { ...content, upstream: withProxy(content.upstream ?? {}) }
   if (root.registries === undefined) return { ...root, registries: SHIPPED }
   if (!isMap(root.registries)) return root
   const registries = Object.fromEntries(
     Object.entries(root.registries).map(([name, registry]) => [name, withUpstreams(name, registry)]),
   )
   return { ...root, registries }
+}
+
+/** The way out that the environment names, unless the file names one. */
+function withProxy(upstream: unknown): unknown {
+  return isMap(upstream) ? { proxy: '${HTTPS_PROXY:-}', noProxy: '${NO_PROXY:-}', ...upstream } : upstream
 }
 
 function withUpstreams(name: string, registry: unknown): unknown {

@@ -1,4 +1,5 @@
 import type { Outcome } from '../oci/content.js'
+import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 
 /** What became known of a request while it was answered; the access log and the statistics read it at the end. */
@@ -8,6 +9,8 @@ export interface RequestFacts {
   registry?: string
   repository?: Repository
   reference?: string
+  /** Of the content that is answered, set together with its outcome. */
+  digest?: Digest
   outcome?: Outcome
   source?: string | undefined
   /** Body bytes given to the socket. */

@@ -1,13 +1,20 @@
 import type { Logger } from 'pino'
 import type { BlobCache } from '../cache/blob-cache.js'
-import type { TagPolicy } from '../cache/freshness.js'
 import type { ManifestCache } from '../cache/manifest-cache.js'
-import type { Repository } from '../oci/reference.js'
+import { type TagPolicyOptions, tagPolicies } from '../cache/tag-policies.js'
+import type { EventBus } from '../events.js'
+import type { Digest } from '../oci/digest.js'
+import type { Repository, Tag } from '../oci/reference.js'
 import type { ContentSource } from '../routing/content-source.js'
 import type { UpstreamGroup } from '../upstream/upstream-group.js'
+import { HotTags } from './hot-tags.js'
 import { ManifestFetcher } from './manifest-fetcher.js'
 import { NegativeCache } from './negative-cache.js'
+import { PlatformsInUse } from './platforms-in-use.js'
+import { Prefetch } from './prefetch.js'
+import type { PrefetchQueue } from './prefetch-queue.js'
 import { PullThrough } from './pull-through.js'
+import { TagAsker } from './tag-asker.js'
 import { TagListing } from './tag-listing.js'
 import { TagResolver } from './tag-resolver.js'
 
@@ -15,20 +22,40 @@ export interface MirroredRegistryDeps {
   group: UpstreamGroup
   blobs: BlobCache
   manifests: ManifestCache
-  tags: TagPolicy
+  tags: TagPolicyOptions
   negativeTtlMs: number
   firstHeaderBudgetMs: number
   revalidationBudgetMs: number
+  prefetch: PrefetchPolicy
+  /** Shared by all registries. */
+  queue: PrefetchQueue
+  events: EventBus
   log: Logger
   now: () => number
+  /** From 0 to 1. */
+  random: () => number
+}
+
+/** What is fetched and asked before a client does. */
+export interface PrefetchPolicy {
+  /** What a manifest that a client fetches leads to. */
+  blobs: boolean
+  /** Tags that are asked for often, and what they have moved to. */
+  hotTags: boolean
+  /** A tag is hot that was asked for so often within a day. */
+  hotAfter: number
+  checksPerMinute: number
+  /** Larger blobs are not fetched ahead. */
+  maxBlobBytes: number
 }
 
 /** One upstream registry read through the cache: what its repositories share. */
 export class MirroredRegistry {
   readonly #parts
+  readonly #prefetch: Prefetch
 
   constructor(deps: MirroredRegistryDeps) {
-    const { group, blobs, manifests, log, now } = deps
+    const { group, blobs, manifests, queue, log, now } = deps
     const budgetMs = deps.firstHeaderBudgetMs
     const negative = new NegativeCache({ ttlMs: deps.negativeTtlMs, now })
     const fetcher = new ManifestFetcher({ group, manifests, negative, budgetMs })
@@ -37,17 +64,55 @@ export class MirroredRegistry {
       manifests,
       fetcher,
       negative,
-      policy: deps.tags,
-      budgetMs,
+      asker: new TagAsker({ group, manifests, fetcher, budgetMs, events: deps.events, log, now }),
+      policyOf: tagPolicies(deps.tags),
       revalidationBudgetMs: deps.revalidationBudgetMs,
       log,
       now,
     })
     const listing = new TagListing({ group, ttlMs: deps.tags.ttlMs, budgetMs, now })
-    this.#parts = { group, blobs, fetcher, resolver, listing, negative, budgetMs }
+    this.#prefetch = new Prefetch({
+      group,
+      blobs,
+      manifests,
+      fetcher,
+      platforms: new PlatformsInUse({ now }),
+      queue,
+      onPull: deps.prefetch.blobs,
+      maxBlobBytes: deps.prefetch.maxBlobBytes,
+      log,
+      now,
+    })
+    const hotTags = deps.prefetch.hotTags ? this.#hotTags(deps, resolver) : undefined
+    this.#parts = { group, blobs, fetcher, resolver, listing, negative, hotTags, budgetMs }
   }
 
   repository(repository: Repository): ContentSource {
     return new PullThrough({ ...this.#parts, repository })
+  }
+
+  /** A client was given a manifest to its end. */
+  served(repository: Repository, digest: Digest): void {
+    this.#prefetch.served(repository, digest)
+  }
+
+  /** Begins the checks of hot tags that are due. */
+  async recheckHotTags(): Promise<void> {
+    await this.#parts.hotTags?.recheck()
+  }
+
+  #hotTags({ group, prefetch, log, now, random }: MirroredRegistryDeps, resolver: TagResolver): HotTags {
+    return new HotTags({
+      ...prefetch,
+      freshness: (repository, tag) => resolver.freshness(repository, tag),
+      check: async (repository: Repository, tag: Tag) => {
+        const moved = await resolver.recheck(repository, tag)
+        if (moved) this.#prefetch.follow(repository, moved)
+      },
+      originReachable: () => group.originReachable(),
+      log: log.child({ registry: group.registry }),
+      now,
+      random,
+    })
   }
 }

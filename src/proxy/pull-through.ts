@@ -1,16 +1,17 @@
 import type { BlobCache } from '../cache/blob-cache.js'
-import { abortable } from '../lib/abortable.js'
+import { abortable, delay } from '../lib/abortable.js'
 import type { BlobFacts, OpenBlob, ServedManifest } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import type { Reference, Repository } from '../oci/reference.js'
 import { printReference } from '../oci/reference.js'
 import type { ContentSource, PageRequest, ReferrersAnswer, TagPage } from '../routing/content-source.js'
 import type { UpstreamGroup } from '../upstream/upstream-group.js'
+import type { HotTags } from './hot-tags.js'
 import type { ManifestFetcher } from './manifest-fetcher.js'
 import type { NegativeCache } from './negative-cache.js'
 import type { TagListing } from './tag-listing.js'
 import type { TagResolver } from './tag-resolver.js'
-import { isAuthoritativeAbsence, type Missing, toOciError } from './translate.js'
+import { isAuthoritativeAbsence, type Missing, toOciError, waitOf } from './translate.js'
 
 export interface PullThroughDeps {
   repository: Repository
@@ -20,9 +21,14 @@ export interface PullThroughDeps {
   resolver: TagResolver
   listing: TagListing
   negative: NegativeCache
+  /** Told of every tag that a client asks for. */
+  hotTags: HotTags | undefined
   /** Within it a client has a head or an error, in milliseconds; what was begun for it goes on. */
   budgetMs: number
 }
+
+/** Before those who asked to wait no time are asked again. */
+const LEAST_PAUSE_MS = 250
 
 /** One repository of an upstream registry, read through the cache. The one place where upstreams' failures become the client's. */
 export class PullThrough implements ContentSource {
@@ -33,14 +39,14 @@ export class PullThrough implements ContentSource {
   }
 
   openBlob(digest: Digest): Promise<OpenBlob> {
-    const { blobs, group, fetcher, repository, budgetMs } = this.#deps
-    return this.#translated('BLOB_UNKNOWN', { digest }, () =>
+    const { blobs, group, fetcher, repository } = this.#deps
+    return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
         const opening = blobs.open(digest, fetcher.nameOf(repository), () =>
           group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest)),
         )
         try {
-          return await abortable(opening, AbortSignal.timeout(budgetMs))
+          return await abortable(opening, signal)
         } catch (error) {
           // Too late for this client: what opens after all must not stay open.
           opening.then(({ reader }) => reader.close()).catch(() => {})
@@ -51,19 +57,20 @@ export class PullThrough implements ContentSource {
   }
 
   statBlob(digest: Digest): Promise<BlobFacts> {
-    const { blobs, group, repository, budgetMs } = this.#deps
-    return this.#inTime('BLOB_UNKNOWN', { digest }, async () => {
+    const { blobs, group, repository } = this.#deps
+    return this.#inTime('BLOB_UNKNOWN', { digest }, async (signal) => {
       const known = await blobs.stat(digest)
       if (known) return known
       return this.#remembering(digest, async () => {
-        const { size, upstream } = await group.statBlob(repository, digest, AbortSignal.timeout(budgetMs))
+        const { size, upstream } = await group.statBlob(repository, digest, signal)
         return { digest, size, outcome: 'miss' as const, source: upstream }
       })
     })
   }
 
   getManifest(reference: Reference): Promise<ServedManifest> {
-    const { fetcher, resolver, repository } = this.#deps
+    const { fetcher, resolver, repository, hotTags } = this.#deps
+    if (reference.kind === 'tag') hotTags?.asked(repository, reference.tag)
     return this.#inTime('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
       const { manifest, ...answer } =
         reference.kind === 'digest'
@@ -79,10 +86,9 @@ export class PullThrough implements ContentSource {
   }
 
   listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer> {
-    const { group, repository, budgetMs } = this.#deps
-    const signal = AbortSignal.timeout(budgetMs)
+    const { group, repository } = this.#deps
     // A 404 is passed on: clients then look for the fallback tag (distribution specification, Referrers Tag Schema).
-    return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, () =>
+    return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, (signal) =>
       group.listReferrers(repository, subject, artifactType, signal),
     )
   }
@@ -101,8 +107,29 @@ export class PullThrough implements ContentSource {
   }
 
   /** One budget for all that is asked one after the other: mirrors after origins, tokens before either. */
-  #inTime<Value>(missing: Missing, detail: Record<string, unknown>, work: () => Promise<Value>): Promise<Value> {
-    return this.#translated(missing, detail, () => abortable(work(), AbortSignal.timeout(this.#deps.budgetMs)))
+  #inTime<Value>(
+    missing: Missing,
+    detail: Record<string, unknown>,
+    work: (signal: AbortSignal) => Promise<Value>,
+  ): Promise<Value> {
+    const signal = AbortSignal.timeout(this.#deps.budgetMs)
+    return this.#translated(missing, detail, () => this.#patiently(() => work(signal), signal))
+  }
+
+  /** Tries again when upstreams that all asked to wait may be asked, if that leaves a quarter of the budget. */
+  async #patiently<Value>(work: () => Promise<Value>, signal: AbortSignal): Promise<Value> {
+    let patienceMs = this.#deps.budgetMs * 0.75
+    for (;;) {
+      try {
+        return await abortable(work(), signal)
+      } catch (error) {
+        const waitMs = waitOf(error)
+        if (waitMs === undefined || waitMs > patienceMs) throw error
+        const pauseMs = Math.max(waitMs, LEAST_PAUSE_MS)
+        patienceMs -= pauseMs
+        await delay(pauseMs, signal)
+      }
+    }
   }
 
   async #translated<Value>(

@@ -4,6 +4,9 @@ import { AllUpstreamsFailedError, UpstreamError } from '../upstream/errors.js'
 /** What is missing when nobody has it. */
 export type Missing = Extract<OciErrorCode, 'BLOB_UNKNOWN' | 'MANIFEST_UNKNOWN' | 'NAME_UNKNOWN'>
 
+/** For a limit that does not say how long it holds. */
+const UNTOLD_WAIT_MS = 60_000
+
 /**
  * What a client is told of the upstreams' failures: 404 where nobody has it, 429 where waiting is all that helps, 503
  * where it could not be found out. The detail names each upstream and what it did, never its own words.
@@ -17,13 +20,21 @@ export function toOciError(error: unknown, missing: Missing, detail: Record<stri
     detail: { ...detail, upstreams: failures.map(({ upstream, kind }) => ({ upstream, answer: kind })) },
   }
   if (isAbsent(failures)) return new OciError(missing, `no upstream has it${grudge(failures)}`, options)
-  const limited = failures.filter(({ kind }) => kind === 'limited')
-  if (limited.length > 0 && failures.every(({ kind }) => kind === 'limited' || kind === 'quota' || isRefusal(kind))) {
-    const waitMs = Math.min(...limited.map(({ retryAfterMs }) => retryAfterMs ?? 60_000))
+  const waitMs = waitOf(error)
+  if (waitMs !== undefined) {
     const headers = { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) }
     return new OciError('TOOMANYREQUESTS', 'the upstreams ask to wait', { ...options, headers })
   }
   return new OciError('UNAVAILABLE', 'no upstream could answer', options)
+}
+
+/** Where waiting is all that helps: how long until an upstream may be asked again, in milliseconds. */
+export function waitOf(error: unknown): number | undefined {
+  const failures = failuresOf(error) ?? []
+  const limited = failures.filter(({ kind }) => kind === 'limited')
+  const nothingElse = failures.every(({ kind }) => kind === 'limited' || kind === 'quota' || isRefusal(kind))
+  if (limited.length === 0 || !nothingElse || isAbsent(failures)) return undefined
+  return Math.min(...limited.map(({ retryAfterMs }) => retryAfterMs ?? UNTOLD_WAIT_MS))
 }
 
 /** The budget of the request is spent (AbortSignal.timeout). */

@@ -1,4 +1,5 @@
-import type { Authorization, Authorizer } from './authorizer.js'
+import type { Account, Accounts } from './accounts.js'
+import type { Authorization } from './authorizer.js'
 import type { Answer, Connections } from './connections.js'
 import { UpstreamError, type UpstreamFailure } from './errors.js'
 import { header, parseRetryAfter } from './headers.js'
@@ -11,7 +12,7 @@ export interface AskerOptions {
   /** Ends without a slash. */
   base: URL
   connections: Connections
-  authorizer: Authorizer
+  accounts: Accounts
   traffic: Traffic
   now: () => number
 }
@@ -40,14 +41,34 @@ export class Asker {
   }
 
   /**
+   * Where one account is limited or refused, the next one is used.
+   *
    * @returns an answer with status 200, 206 or one of `accept`; the body is the caller's to read or discard
    * @throws {UpstreamError} of any kind; the signal's reason when it aborts
    */
   async ask(question: Question): Promise<Answer> {
-    const { traffic, upstream } = this.#options
+    const { accounts } = this.#options
+    const { repository } = question
+    const tried = new Set<Account>()
+    for (let account = accounts.pick(repository); ; ) {
+      try {
+        return await this.#askAs(account, question)
+      } catch (error) {
+        if (!(error instanceof UpstreamError) || !isOfAccount(error)) throw error
+        const told = accounts.failed(account, repository, error)
+        const next = accounts.another(repository, tried.add(account))
+        if (!next) throw told
+        account = next
+      }
+    }
+  }
+
+  async #askAs(account: Account, question: Question): Promise<Answer> {
+    const { traffic, upstream, accounts } = this.#options
     traffic.requested()
-    const answer = await this.#authorized(question)
-    traffic.answered(answer.status, answer.ttfbMs, answer.headers)
+    const answer = await this.#authorized(account, question)
+    traffic.answered(answer.status, answer.ttfbMs)
+    if (!answer.elsewhere) accounts.answered(account, answer.headers)
     try {
       if (!isWanted(answer.status, question)) throw this.#refusal(answer)
       const encoding = header(answer.headers, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
@@ -65,8 +86,8 @@ export class Asker {
   }
 
   /** Sends what is known to be wanted and answers a 401; once more if it was answered with a token from before. */
-  async #authorized(question: Question): Promise<Followed> {
-    const { authorizer, now } = this.#options
+  async #authorized({ authorizer }: Account, question: Question): Promise<Followed> {
+    const { now } = this.#options
     const { repository } = question
     const beganAt = now()
     let used = await authorizer.known(repository)
@@ -128,6 +149,11 @@ export class Asker {
       authoritative: kind === 'not-found' && role === 'origin',
     })
   }
+}
+
+/** Whether it may be otherwise for another account. */
+function isOfAccount({ kind }: UpstreamError): boolean {
+  return kind === 'limited' || kind === 'quota' || kind === 'denied'
 }
 
 function isWanted(status: number, { accept, anyBelow500 }: Question): boolean {

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
-import { isInternalHost, sameOwner } from '../lib/hosts.js'
+import { sameOwner } from '../lib/hosts.js'
+import type { AddressGuard } from './address-guard.js'
 import { type Challenge, parseChallenges } from './challenge.js'
 import { UpstreamError } from './errors.js'
 import { basic, type Credential, type Token, type TokenRequest, type TokenSource } from './token-source.js'
@@ -10,6 +11,10 @@ export interface AuthorizerOptions {
   url: URL
   credential: Credential | undefined
   tokens: TokenSource
+  /** Where a realm may be. */
+  guard: AddressGuard
+  /** Hosts whose realms are trusted like the upstream's own; with `http://` before it one without TLS. */
+  realms?: readonly string[] | undefined
   log: Logger
 }
 
@@ -27,17 +32,21 @@ export class Authorizer {
   readonly #url: URL
   readonly #credential: Credential | undefined
   readonly #tokens: TokenSource
+  readonly #guard: AddressGuard
+  readonly #realms: readonly string[]
   readonly #log: Logger
   readonly #bearer = new LRUCache<string, TokenRequest>({ max: REMEMBERED_REPOSITORIES })
   /** Set once the upstream asked for Basic: it is the same for every repository. */
   #basic: Authorization | undefined
   #warned = false
 
-  constructor({ upstream, url, credential, tokens, log }: AuthorizerOptions) {
+  constructor({ upstream, url, credential, tokens, guard, realms = [], log }: AuthorizerOptions) {
     this.#upstream = upstream
     this.#url = url
     this.#credential = credential
     this.#tokens = tokens
+    this.#guard = guard
+    this.#realms = realms
     this.#log = log
   }
 
@@ -75,23 +84,23 @@ export class Authorizer {
     const realm = params.realm !== undefined && URL.canParse(params.realm) ? new URL(params.realm) : undefined
     if (realm?.protocol !== 'https:' && realm?.protocol !== 'http:')
       throw this.#denied('challenges with a realm that is no URL')
-    if (this.#url.protocol === 'https:' && realm.protocol === 'http:')
+    if (this.#url.protocol === 'https:' && realm.protocol === 'http:' && !this.#realms.includes(realm.origin))
       throw this.#denied('challenges with a realm that is not https')
-    if (isInternalHost(realm.hostname) && !isInternalHost(this.#url.hostname)) {
-      throw this.#denied('challenges with a realm inside this machine')
-    }
+    if (this.#guard.forbids(realm.hostname))
+      throw this.#denied('challenges with a realm inside, and allowInternal is not set')
     return { realm: realm.href, service: params.service, scope: params.scope || `repository:${repository}:pull` }
   }
 
   async #token(request: TokenRequest, refused: string | undefined): Promise<Authorization> {
-    const credential = this.#credentialFor(new URL(request.realm).hostname)
+    const credential = this.#credentialFor(new URL(request.realm))
     const token = await this.#tokens.get(request, { upstream: this.#upstream, credential, refused })
     return { header: `Bearer ${token.value}`, token }
   }
 
-  /** The password goes to the upstream's own host and domain (lib/hosts.ts has the rule), and nowhere else. */
-  #credentialFor(realmHost: string): Credential | undefined {
+  /** The password goes to the upstream's own host and domain (lib/hosts.ts has the rule) and to `realms`, and nowhere else. */
+  #credentialFor({ hostname: realmHost, host, origin }: URL): Credential | undefined {
     if (!this.#credential || sameOwner(realmHost, this.#url.hostname)) return this.#credential
+    if (this.#realms.includes(host) || this.#realms.includes(origin)) return this.#credential
     if (!this.#warned) {
       this.#log.warn(
         { realmHost },

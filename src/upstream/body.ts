@@ -1,4 +1,5 @@
 import { Deadline } from '../lib/deadline.js'
+import type { Bandwidth } from './bandwidth.js'
 import type { Answer } from './connections.js'
 import { UpstreamError } from './errors.js'
 
@@ -10,6 +11,8 @@ export interface BodyOptions {
   /** Bytes expected after the skipped ones; undefined when it was not said. */
   length: number | undefined
   signal?: AbortSignal | undefined
+  /** The cap that it shares with other bodies. */
+  bandwidth?: Bandwidth | undefined
   /** Translates a socket's error. */
   failure: (cause: unknown) => UpstreamError
   /** Told once, when the body ended, broke off or was left: all bytes that came, and how long they took. */
@@ -42,6 +45,7 @@ export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGe
       waiting = false
       if (done) break
       arrived += chunk.length
+      await options.bandwidth?.pay(chunk.length, signal)
       const rest = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk
       skip -= chunk.length - rest.length
       given += rest.length

@@ -1,5 +1,8 @@
-import { Agent, buildConnector, type Dispatcher, errors } from 'undici'
+import type { Socket } from 'node:net'
+import { Agent, type buildConnector, type Dispatcher, errors } from 'undici'
 import { Deadline } from '../lib/deadline.js'
+import { type AddressGuard, forbiddenAddressIn } from './address-guard.js'
+import { Egress, type EgressOptions, type Lookup } from './egress.js'
 import { UpstreamError } from './errors.js'
 
 export interface Timeouts {
@@ -29,7 +32,12 @@ export interface Sending {
 export interface ConnectionsOptions {
   /** For failures. */
   upstream: string
+  /** Of the upstream's configured URL. */
+  ownHost: string
   timeouts: Timeouts
+  egress?: EgressOptions | undefined
+  /** Instead of the system's. */
+  lookup?: Lookup | undefined
 }
 
 const CONNECTIONS_LIMIT = 64
@@ -44,8 +52,12 @@ class FirstByteError extends Error {
   override readonly name = 'FirstByteError'
 }
 
-/** The sockets to one upstream and to where it redirects: at most 64 for each host, one request at a time on each. */
+/** The sockets to one upstream, its token service and where it redirects: at most 64 for each host, one request at a time on each. */
 export class Connections {
+  /** For what is no request of `send`, such as the token service's: without a limit of its own on the answer's head. */
+  readonly dispatcher: Dispatcher
+  /** Where the upstream may send us. */
+  readonly guard: AddressGuard
   readonly #upstream: string
   readonly #dispatcher: Dispatcher
   /** Opens a connection for each request and closes it after, for the one retry. */
@@ -54,11 +66,13 @@ export class Connections {
   /** Errors of sockets that had served a request before. */
   readonly #ofReused = new WeakSet<Error>()
 
-  constructor({ upstream, timeouts }: ConnectionsOptions) {
+  constructor({ upstream, ownHost, timeouts, egress: wanted = {}, lookup }: ConnectionsOptions) {
+    const egress = new Egress({ options: wanted, ownHost, lookup })
     this.#upstream = upstream
+    this.guard = egress.guard
     const options = {
       connections: CONNECTIONS_LIMIT,
-      connect: this.#connector(timeouts.connectMs),
+      connect: this.#connector(egress, timeouts.connectMs),
       // both limits are timers of our own: undici's count in steps of half a second, and stop while a reader pauses
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -66,6 +80,7 @@ export class Connections {
     const pooled = new Agent({ ...options, pipelining: 1 })
     const fresh = new Agent({ ...options, pipelining: 0 })
     this.#agents = [pooled, fresh]
+    this.dispatcher = pooled
     this.#dispatcher = pooled.compose(firstByteLimit(timeouts.firstByteMs))
     this.#fresh = fresh.compose(firstByteLimit(timeouts.firstByteMs))
   }
@@ -97,6 +112,8 @@ export class Connections {
     const upstream = this.#upstream
     if (cause instanceof FirstByteError)
       return new UpstreamError('slow', cause.message, { upstream, silent: true, cause })
+    const forbidden = forbiddenAddressIn(cause)
+    if (forbidden) return new UpstreamError('lying', forbidden.message, { upstream, cause })
     if (cause instanceof ConnectError)
       return new UpstreamError('down', cause.message, { upstream, unreached: true, cause })
     return new UpstreamError('down', `the connection broke: ${reasonOf(cause)}`, { upstream, cause })
@@ -131,28 +148,29 @@ export class Connections {
     return this.#ofReused.has(error) || (error instanceof errors.SocketError && (error.socket?.bytesRead ?? 0) > 0)
   }
 
-  #connector(connectMs: number): buildConnector.connector {
-    const dial = buildConnector({ timeout: connectMs + 1000, autoSelectFamily: true })
+  #connector(egress: Egress, connectMs: number): buildConnector.connector {
     return (options, callback) => {
-      let waiting = true
-      const settle = (...outcome: Parameters<typeof callback>) => {
-        limit.clear()
-        waiting = false
-        callback(...outcome)
-      }
+      const giveUp = new AbortController()
       const limit = new Deadline(connectMs, () =>
-        settle(new ConnectError(`no connection within ${connectMs} ms`), null),
+        giveUp.abort(new ConnectError(`no connection within ${connectMs} ms`)),
       )
-      dial(options, (...[error, socket]) => {
-        if (!waiting) return void socket?.destroy()
-        if (error) return settle(new ConnectError(`no connection: ${reasonOf(error)}`, { cause: error }), null)
-        const { bytesRead } = socket
-        socket.prependOnceListener('error', (broken) => {
-          if (socket.bytesRead > bytesRead) this.#ofReused.add(broken)
-        })
-        settle(null, socket)
-      })
+      egress
+        .connect(options, giveUp.signal)
+        .finally(() => limit.clear())
+        .then(
+          (socket) => callback(null, this.#watched(socket)),
+          (error: unknown) => callback(connectErrorOf(error), null),
+        )
     }
+  }
+
+  /** Notes when it breaks after an answer. */
+  #watched(socket: Socket): Socket {
+    const { bytesRead } = socket
+    socket.prependOnceListener('error', (broken) => {
+      if (socket.bytesRead > bytesRead) this.#ofReused.add(broken)
+    })
+    return socket
   }
 }
 
@@ -178,6 +196,10 @@ function firstByteLimit(limitMs: number): Dispatcher.DispatcherComposeIntercepto
       },
     })
   }
+}
+
+function connectErrorOf(error: unknown): ConnectError {
+  return error instanceof ConnectError ? error : new ConnectError(`no connection: ${reasonOf(error)}`, { cause: error })
 }
 
 /** The code or the message of the innermost cause; of several attempts (one per address) the first. */

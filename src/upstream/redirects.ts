@@ -1,4 +1,4 @@
-import { isInternalHost } from '../lib/hosts.js'
+import type { AddressGuard } from './address-guard.js'
 import type { Answer, Connections, Sending } from './connections.js'
 import { UpstreamError } from './errors.js'
 import { header } from './headers.js'
@@ -18,7 +18,8 @@ const HOPS_LIMIT = 5
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
 /**
- * Asks `url` and follows where it is sent: at most 5 hops, never from https to http, never into this machine.
+ * Asks `url` and follows where it is sent: at most 5 hops, never from https to http, never inside where
+ * the upstream may not send us (address-guard.ts).
  * Signed URLs are neither kept nor named in failures: those give origin and status alone.
  *
  * @throws {UpstreamError} `down`, `slow`, or `lying` for a redirect that must not be followed
@@ -37,7 +38,7 @@ export async function follow(
     if (!REDIRECTS.has(answer.status)) return { ...answer, elsewhere: !trusted }
     discard(answer)
     if (hops === HOPS_LIMIT) throw new UpstreamError('lying', `more than ${HOPS_LIMIT} redirects`, { upstream })
-    const next = target(at, header(answer.headers, 'location'), upstream)
+    const next = target({ from: at, location: header(answer.headers, 'location'), upstream, guard: connections.guard })
     trusted &&= next.origin === url.origin
     at = next
   }
@@ -65,13 +66,20 @@ async function sendTo(
   }
 }
 
-function target(from: URL, location: string | undefined, upstream: string): URL {
+interface Redirect {
+  from: URL
+  location: string | undefined
+  upstream: string
+  guard: AddressGuard
+}
+
+function target({ from, location, upstream, guard }: Redirect): URL {
   const next = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from) : undefined
   if (!next) throw new UpstreamError('lying', `a redirect from ${from.origin} to nowhere`, { upstream })
   const refused = (why: string) =>
     new UpstreamError('lying', `a redirect from ${from.origin} to ${next.origin} is not followed: ${why}`, { upstream })
   if (next.protocol !== 'https:' && next.protocol !== 'http:') throw refused('no http')
   if (from.protocol === 'https:' && next.protocol === 'http:') throw refused('it leaves https')
-  if (isInternalHost(next.hostname) && !isInternalHost(from.hostname)) throw refused('it leads into this machine')
+  if (guard.forbids(next.hostname)) throw refused('it leads inside, and allowInternal is not set')
   return next
 }

@@ -6,16 +6,18 @@ import { type Descriptor, MANIFEST_LIMIT } from '../oci/manifest.js'
 import { bareType, MANIFEST_ACCEPT } from '../oci/media-types.js'
 import { parseContentRange } from '../oci/range.js'
 import { printReference, type Reference, type Repository } from '../oci/reference.js'
+import { type Accounts, createAccounts } from './accounts.js'
 import { Asker } from './asker.js'
-import { Authorizer } from './authorizer.js'
+import { Bandwidth } from './bandwidth.js'
 import { type BodyOptions, readBody, readWhole } from './body.js'
 import { type Answer, Connections, type Timeouts } from './connections.js'
+import type { EgressOptions, Lookup } from './egress.js'
 import { UpstreamError } from './errors.js'
 import { contentLength, header } from './headers.js'
 import { listReferrers, listTags } from './listings.js'
 import { checkManifest, checkManifestType } from './manifest-answer.js'
 import { discard } from './redirects.js'
-import { TokenSource } from './token-source.js'
+import { type Credential, TokenSource } from './token-source.js'
 import { Traffic } from './traffic.js'
 
 export interface UpstreamOptions {
@@ -33,7 +35,14 @@ export interface UpstreamOptions {
   allow: string[]
   username?: string | undefined
   password?: string | undefined
+  /** Further accounts. */
+  credentials?: readonly Credential[] | undefined
+  /** Token services that are trusted like the upstream's own. */
+  realms?: readonly string[] | undefined
+  /** Share of a quota of pulls, from 0 to 1, at which it counts as low; 0 when left out: never. */
+  rateLimitReserve?: number | undefined
   timeouts: Timeouts
+  egress?: EgressOptions | undefined
 }
 
 export interface RegistryClientDeps {
@@ -41,6 +50,8 @@ export interface RegistryClientDeps {
   events: EventBus
   log: Logger
   now: () => number
+  /** Instead of the system's look-up of names. */
+  lookup?: Lookup | undefined
 }
 
 export interface FetchedManifest {
@@ -78,28 +89,32 @@ export interface BlobStream {
 export class RegistryClient {
   readonly options: UpstreamOptions
   readonly traffic: Traffic
+  readonly accounts: Accounts
   /** Whether it is asked for a repository at all. */
   readonly allows: (repository: string) => boolean
   readonly #connections: Connections
+  readonly #bandwidth: Bandwidth | undefined
   readonly #asker: Asker
 
-  constructor({ options, events, log, now }: RegistryClientDeps) {
-    const { registry, name: upstream, role, username, password, timeouts } = options
+  constructor({ options, events, log, now, lookup }: RegistryClientDeps) {
+    const { registry, name: upstream, role, timeouts, egress } = options
     const base = new URL(options.url)
-    const tokens = new TokenSource({ now, timeoutMs: timeouts.connectMs + timeouts.firstByteMs })
-    const credential = username ? { username, password: password ?? '' } : undefined
+    const connections = new Connections({ upstream, ownHost: base.hostname, timeouts, egress, lookup })
+    const { dispatcher, guard } = connections
+    const tokens = new TokenSource({ now, timeoutMs: timeouts.connectMs + timeouts.firstByteMs, dispatcher })
     const childLog = log.child({ module: 'upstream', registry, upstream })
-    const authorizer = new Authorizer({ upstream, url: base, credential, tokens, log: childLog })
     this.options = options
     this.allows = globMatcher(options.allow)
     this.traffic = new Traffic({ registry, upstream, events })
-    this.#connections = new Connections({ upstream, timeouts })
+    this.#connections = connections
+    this.#bandwidth = bandwidthOf(egress)
+    this.accounts = createAccounts({ ...options, upstream, url: base, tokens, guard, log: childLog, now })
     this.#asker = new Asker({
       upstream,
       role,
       base,
-      connections: this.#connections,
-      authorizer,
+      connections,
+      accounts: this.accounts,
       traffic: this.traffic,
       now,
     })
@@ -265,10 +280,16 @@ export class RegistryClient {
       upstream: this.name,
       idleMs: this.options.timeouts.idleMs,
       signal,
+      bandwidth: this.#bandwidth,
       failure: (cause) => this.#connections.failure(cause),
       ended: (bytes, durationMs) => this.traffic.received(bytes, durationMs),
     }
   }
+}
+
+function bandwidthOf({ maxBytesPerSecond }: EgressOptions = {}): Bandwidth | undefined {
+  const now = () => performance.now()
+  return maxBytesPerSecond === undefined ? undefined : new Bandwidth({ bytesPerSecond: maxBytesPerSecond, now })
 }
 
 async function* nothing(): AsyncGenerator<Buffer> {}

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import type { Dispatcher } from 'undici'
 import { SingleFlight } from '../lib/single-flight.js'
+import { forbiddenAddressIn } from './address-guard.js'
 import { UpstreamError } from './errors.js'
 import { parseRetryAfter } from './headers.js'
 
@@ -24,10 +26,21 @@ export interface Token {
   expiresAt: number
 }
 
+/** The token service does not know the name or the password. */
+export class LoginRefusedError extends UpstreamError {}
+
+interface KeptToken {
+  token: Token
+  /** ms, from when on the next use has it renewed in the background */
+  renewAt: number
+}
+
 export interface TokenSourceOptions {
   now: () => number
   /** for a whole exchange, milliseconds */
   timeoutMs: number
+  /** The upstream's own way out; undefined: fetch's. */
+  dispatcher?: Dispatcher | undefined
 }
 
 export interface TokenQuery {
@@ -45,35 +58,48 @@ const DEFAULT_LIFETIME_S = 60
 const MAX_LIFETIME_S = 24 * 3600
 const BODY_LIMIT = 256 * 1024
 const CACHED_TOKENS = 1000
+/** The part of a token's life after which it is renewed. */
+const RENEWED_AFTER = 0.75
+/** A renewal that failed is tried again no sooner than after this. */
+const RENEWAL_PAUSE_MS = 5000
 
-/** Exchanges challenges for tokens; each is kept until shortly before it expires and fetched once for all who wait. */
+/**
+ * Exchanges challenges for tokens; each is fetched once for all who wait, and kept until shortly before it expires. Who
+ * uses one in the last quarter of its life gets it at once and has the next one fetched in the background.
+ */
 export class TokenSource {
   readonly #now: () => number
   readonly #timeoutMs: number
+  readonly #dispatcher: Dispatcher | undefined
   readonly #flights = new SingleFlight<Token>()
-  readonly #tokens: LRUCache<string, Token>
+  readonly #tokens: LRUCache<string, KeptToken>
 
-  constructor({ now, timeoutMs }: TokenSourceOptions) {
+  constructor({ now, timeoutMs, dispatcher }: TokenSourceOptions) {
     this.#now = now
     this.#timeoutMs = timeoutMs
+    this.#dispatcher = dispatcher
     this.#tokens = new LRUCache({ max: CACHED_TOKENS })
   }
 
   /** @throws {UpstreamError} `denied`, `limited`, `down`, `slow` or `lying`, as the token service answered */
   get(request: TokenRequest, { upstream, credential, refused }: TokenQuery): Promise<Token> {
     const key = keyOf(request, credential)
-    const known = this.#valid(key)
-    if (known && known.value !== refused) return Promise.resolve(known)
-    return this.#flights.run(key, async () => {
-      const token = await this.#exchange(request, upstream, credential)
-      this.#tokens.set(key, token)
-      return token
-    })
-  }
-
-  #valid(key: string): Token | undefined {
-    const token = this.#tokens.get(key)
-    return token && token.expiresAt > this.#now() ? token : undefined
+    const fetch = () =>
+      this.#flights.run(key, async () => {
+        const token = await this.#exchange(request, upstream, credential)
+        const renewAt = token.obtainedAt + (token.expiresAt - token.obtainedAt) * RENEWED_AFTER
+        this.#tokens.set(key, { token, renewAt })
+        return token
+      })
+    const kept = this.#tokens.get(key)
+    const now = this.#now()
+    if (!kept || kept.token.expiresAt <= now || kept.token.value === refused) return fetch()
+    if (now >= kept.renewAt) {
+      kept.renewAt = now + RENEWAL_PAUSE_MS
+      // What fails here costs nothing yet: whoever comes after the token has expired is told.
+      void fetch().catch(() => {})
+    }
+    return Promise.resolve(kept.token)
   }
 
   async #exchange(request: TokenRequest, upstream: string, credential: Credential | undefined): Promise<Token> {
@@ -100,8 +126,15 @@ export class TokenSource {
     const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'entrepot' }
     if (credential) headers.authorization = basic(credential)
     try {
-      return await globalThis.fetch(url, { headers, redirect: 'error', signal: AbortSignal.timeout(this.#timeoutMs) })
+      const init: RequestInit = { headers, redirect: 'error', signal: AbortSignal.timeout(this.#timeoutMs) }
+      // what fetch takes besides the standard's fields, and the types of Node know only by another version's name
+      return await globalThis.fetch(url, {
+        ...init,
+        ...(this.#dispatcher && { dispatcher: this.#dispatcher }),
+      } as RequestInit)
     } catch (cause) {
+      const forbidden = forbiddenAddressIn(cause)
+      if (forbidden) throw new UpstreamError('denied', forbidden.message, { upstream, cause })
       const late = cause instanceof Error && cause.name === 'TimeoutError'
       const message = `no answer from the token service at ${url.origin}`
       throw new UpstreamError(late ? 'slow' : 'down', message, { upstream, silent: late, cause })
@@ -123,7 +156,10 @@ function refusal(response: Response, upstream: string, now: number): UpstreamErr
   const { status } = response
   const kind = status === 429 ? 'limited' : status >= 500 ? 'down' : 'denied'
   const retryAfterMs = parseRetryAfter(response.headers.get('retry-after') ?? undefined, now)
-  return new UpstreamError(kind, `the token service answered ${status}`, { upstream, retryAfterMs })
+  const message = `the token service answered ${status}`
+  return status === 401
+    ? new LoginRefusedError(kind, message, { upstream })
+    : new UpstreamError(kind, message, { upstream, retryAfterMs })
 }
 
 async function readToken(response: Response, upstream: string): Promise<{ value: string; lifetimeS: number }> {

@@ -1,7 +1,5 @@
-import type { IncomingHttpHeaders } from 'node:http'
 import type { EventBus } from '../events.js'
 import type { UpstreamError } from './errors.js'
-import { parseRateLimit, type RateLimit } from './headers.js'
 
 export interface TrafficOptions {
   registry: string
@@ -20,7 +18,6 @@ export interface TrafficFigures {
   /** moving averages; 0 before the first */
   ttfbMs: number
   bytesPerSecond: number
-  rateLimit: RateLimit | undefined
 }
 
 /** How much the newest measurement weighs in a moving average. */
@@ -37,7 +34,6 @@ export class Traffic {
   #bytes = 0
   #ttfbMs: number | undefined
   #bytesPerSecond: number | undefined
-  #rateLimit: RateLimit | undefined
 
   constructor({ registry, upstream, events }: TrafficOptions) {
     this.#subject = { registry, upstream }
@@ -48,9 +44,8 @@ export class Traffic {
     this.#requests++
   }
 
-  answered(status: number, ttfbMs: number, headers: IncomingHttpHeaders): void {
+  answered(status: number, ttfbMs: number): void {
     this.#ttfbMs = average(this.#ttfbMs, ttfbMs)
-    this.#rateLimit = parseRateLimit(headers) ?? this.#rateLimit
     this.#events.emit('upstream.answered', { ...this.#subject, status, ttfbMs })
   }
 
@@ -76,7 +71,6 @@ export class Traffic {
       bytes: this.#bytes,
       ttfbMs: Math.round(this.#ttfbMs ?? 0),
       bytesPerSecond: Math.round(this.#bytesPerSecond ?? 0),
-      rateLimit: this.#rateLimit,
     }
   }
 }

@@ -3,8 +3,10 @@ import type { EventBus, UpstreamState } from '../events.js'
 import type { Digest } from '../oci/digest.js'
 import type { Descriptor } from '../oci/manifest.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
+import { gatherWords, type Word } from './agreement.js'
 import { BlobTransfer } from './blob-transfer.js'
 import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import type { RateLimit } from './headers.js'
 import { Health } from './health.js'
 import { type FetchedManifest, type ManifestHead, RegistryClient, type UpstreamOptions } from './registry-client.js'
 import type { TrafficFigures } from './traffic.js'
@@ -49,7 +51,12 @@ export interface UpstreamStanding extends TrafficFigures {
   state: UpstreamState
   /** Why it is not up. */
   reason: string | undefined
+  /** Of the account that is used now. */
+  rateLimit: RateLimit | undefined
 }
+
+/** Mirrors that are asked at once what a tag is. */
+const VOTERS = 3
 
 type Ask<Answer> = (upstream: Upstream) => Promise<Answer>
 
@@ -76,6 +83,12 @@ export class UpstreamGroup {
     return this.#upstreams.some((upstream) => isOrigin(upstream) && upstream.health.usable())
   }
 
+  /** Whether those that resolve tags have so little left of their quotas that they should be asked less. */
+  get quotaLow(): boolean {
+    const resolving = this.#among('origins').filter(({ health }) => health.state === 'up')
+    return resolving.length > 0 && resolving.every(({ client }) => client.accounts.quotaLow)
+  }
+
   /** @throws {UpstreamError} an origin's own not-found of a tag, at once; for a digest the others are asked as well */
   getManifest(
     repository: Repository,
@@ -88,7 +101,8 @@ export class UpstreamGroup {
       throw new RefusedAnswerError('lying', 'an answer that was given up before', { upstream: name })
     }
     const final = reference.kind === 'tag'
-    return this.#firstAnswer(repository, this.#among(among), ask, { final, signal })
+    const upstreams = this.#among(among)
+    return this.#firstAnswer(repository, final ? upstreams : sparing(upstreams), ask, { final, signal })
   }
 
   /** @throws {UpstreamError} an origin's own not-found, at once */
@@ -96,6 +110,22 @@ export class UpstreamGroup {
     const reference: Reference = { kind: 'tag', tag }
     const ask: Ask<ManifestHead> = ({ client }) => client.headManifest(repository, reference, signal)
     return this.#firstAnswer(repository, this.#among(among), ask, { final: true, signal })
+  }
+
+  /**
+   * What up to three mirrors say of a tag, asked at once; nothing where fewer than two can be asked.
+   *
+   * @throws the signal's reason
+   */
+  async wordsOn(repository: Repository, tag: Tag, signal: AbortSignal): Promise<Word[]> {
+    const voters = this.#among('mirrors')
+      .filter((each) => each.client.allows(repository) && !each.refusal(repository) && each.health.usable())
+      .slice(0, VOTERS)
+    if (voters.length < 2) return []
+    const reference: Reference = { kind: 'tag', tag }
+    const ask = async ({ client }: Upstream, either: AbortSignal) =>
+      (await client.headManifest(repository, reference, either)).digest
+    return gatherWords({ repository, voters, ask, signal })
   }
 
   statBlob(repository: Repository, digest: Digest, signal?: AbortSignal): Promise<{ size: number; upstream: string }> {
@@ -136,6 +166,7 @@ export class UpstreamGroup {
       state: health.state,
       reason: health.reason,
       ...client.traffic.figures(),
+      rateLimit: client.accounts.rateLimit,
     }))
   }
 
@@ -216,6 +247,12 @@ export function createUpstreamGroup({
 
 /** An answer that the caller would not have; no fault of the upstream. */
 class RefusedAnswerError extends UpstreamError {}
+
+/** Those with enough left of their quota first: a manifest counts as a pull, whoever gives it proves it by its digest. */
+function sparing(upstreams: readonly Upstream[]): Upstream[] {
+  const low = upstreams.filter(({ client }) => client.accounts.quotaLow)
+  return [...upstreams.filter((upstream) => !low.includes(upstream)), ...low]
+}
 
 function isOrigin({ client }: Upstream): boolean {
   return client.options.role === 'origin'

@@ -47,9 +47,10 @@ export class Upstream {
   }
 }
 
-/** Waits for a probe under way instead of dialling beside it. */
+/** Waits for a probe under way instead of dialling beside it; one that asked to be left alone for a while is. */
 export async function worthATry({ health }: Upstream, signal: AbortSignal | undefined): Promise<boolean> {
   const { probing } = health
+  if (health.state === 'limited' && health.skipped().kind === 'limited') return false
   if (!probing) return true
   await abortable(probing, signal)
   return health.usable()

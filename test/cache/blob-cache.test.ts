@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BlobCache } from '../../src/cache/blob-cache.js'
 import { Eviction } from '../../src/cache/eviction.js'
 import { HotContent } from '../../src/cache/hot-content.js'
@@ -66,3 +66,79 @@ test.each([0, 1, 2, 4, 8])(
     expect(source.asked).toEqual([0])
   },
 )
+
+describe('a blob that is fetched ahead', () => {
+  const content = randomBytes(BIG)
+  const digest = digestOf(content)
+  let open: () => void
+  let gate: Promise<void>
+  let settled: () => number
+  beforeEach(() => {
+    gate = new Promise((resolve) => {
+      open = resolve
+    })
+    let count = 0
+    events.on('blob.settled', () => void count++)
+    settled = () => count
+  })
+
+  const gated = () => new ScriptedSource({ content, gate: () => gate })
+  const never = () => expect.unreachable('it is here or on its way')
+
+  test('is put away when that has ended, and then no source is asked again', async () => {
+    const ahead = cache.fetchAhead(digest, PLACE, gated)
+    const during = cache.holds(digest)
+    open()
+    await ahead
+
+    await cache.fetchAhead(digest, PLACE, never)
+
+    expect(during).toBe(true)
+    expect(await digestIn(await cache.open(digest, PLACE, never))).toBe(digest)
+  })
+
+  test('is no download of a client before one asks for it, and then it is, until it has ended', async () => {
+    const ahead = cache.fetchAhead(digest, PLACE, gated)
+    const before = cache.clientFills
+    const joining = cache.open(digest, PLACE, never)
+    await expect.poll(() => cache.clientFills).toBe(1)
+    const seen: number[] = []
+    events.on('blob.settled', () => void seen.push(cache.clientFills))
+    open()
+    await ahead
+    const joined = await joining
+
+    expect(before).toBe(0)
+    expect(joined.outcome).toMatch(/^(join|hit)$/)
+    expect(await digestIn(joined)).toBe(digest)
+    expect(seen).toEqual([0])
+  })
+
+  test('is not asked for when a client has asked for it already', async () => {
+    const opening = cache.open(digest, PLACE, gated)
+    await expect.poll(() => cache.clientFills).toBe(1)
+
+    const ahead = cache.fetchAhead(digest, PLACE, never)
+    open()
+    await ahead
+
+    expect(await digestIn(await opening)).toBe(digest)
+    await expect.poll(settled).toBe(1)
+  })
+
+  test('and cannot be had is told as ended all the same, and can be asked for', async () => {
+    await cache.fetchAhead(digest, PLACE, () => new ScriptedSource())
+
+    expect(settled()).toBe(1)
+    expect(cache.holds(digest)).toBe(false)
+    expect(await digestIn(await cache.open(digest, PLACE, () => new ScriptedSource({ content })))).toBe(digest)
+  })
+
+  test('is not begun after the stop', async () => {
+    await cache.stop()
+
+    await cache.fetchAhead(digest, PLACE, never)
+
+    expect(cache.holds(digest)).toBe(false)
+  })
+})

@@ -46,6 +46,9 @@ describe('one fault, with its place', () => {
     ['a limit of nothing', 'upstream:\n  timeouts: { idle: 0s }\n', '2:21: "0s" is too short'],
     ['a limit no timer can hold', 'upstream:\n  firstHeaderBudget: 25d\n', '2:22: "25d" is too long: at most 24h'],
     ['a budget without unit', 'upstream:\n  revalidationBudget: 2\n', '2:23: "2" needs a unit'],
+    ['nothing at once', 'prefetch:\n  concurrency: 0\n', '2:16: "0" is not a whole number from 1 to 100'],
+    ['more at once than may be', 'prefetch:\n  concurrency: 101\n', '2:16: "101" is not a whole number from 1 to 100'],
+    ['half a time', 'prefetch:\n  hotAfter: 2.5\n', '2:13: "2.5" is not a whole number from 1 to 100'],
     // listen
     ['no address', 'server:\n  listen: everywhere\n', '2:11: "everywhere" is not an address to listen on'],
     [
@@ -121,7 +124,27 @@ describe('one fault, with its place', () => {
       'registries:\n  docker.io:\n    upstreams:\n      # - { name: a }\n',
       '3:15: no upstreams',
     ],
+    [
+      'a rule without match',
+      'registries:\n  docker.io:\n    tags: { rules: [{ ttl: 1s }] }\n',
+      '3:21: missing key "match"',
+    ],
+    [
+      'a rule for what is no tag',
+      'registries:\n  docker.io:\n    tags: { rules: [{ match: "a/b" }] }\n',
+      '3:30: "a/b" is not a pattern of a tag',
+    ],
     // upstreams
+    [
+      'a further account without password',
+      upstream(`{ url: "${HUB}", credentials: [{ username: ann }] }`),
+      '5:55: a username without a password',
+    ],
+    [
+      'a realm that is a URL with a path',
+      upstream(`{ url: "${HUB}", realms: ["https://auth.example/token"] }`),
+      '5:48: "https://auth.example/token" is not the host of a token service',
+    ],
     ['an upstream without url', upstream('{ name: hub }'), '5:9: missing key "url"'],
     ['an upstream that is text', upstream(HUB), '5:9: expected a map of keys, found text'],
     [

@@ -21,13 +21,27 @@ describe('without a file', () => {
       local: { namespaces: ['local'] },
       auth: undefined,
       upstream: { firstHeaderBudgetMs: 20_000, revalidationBudgetMs: 2000 },
+      prefetch: {
+        blobs: false,
+        concurrency: 3,
+        clientDownloads: 3,
+        hotTags: true,
+        hotAfter: 3,
+        checksPerMinute: 10,
+      },
       log: { level: 'info', access: true },
     })
     expect(config.registries[0]).toEqual({
       name: 'docker.io',
       default: true,
       aliases: ['index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'],
-      tags: { ttlMs: 300_000, staleIfErrorMs: 30 * 86_400_000, originHoldMs: 86_400_000 },
+      tags: {
+        ttlMs: 300_000,
+        staleIfErrorMs: 30 * 86_400_000,
+        originHoldMs: 86_400_000,
+        staleWhileRevalidateMs: 0,
+        rules: [],
+      },
       negativeTtlMs: 30_000,
       upstreams: [
         {
@@ -36,7 +50,19 @@ describe('without a file', () => {
           role: 'origin',
           resolve: 'fallback',
           allow: [],
+          realms: [],
+          rateLimitReserve: 0.1,
           timeouts: { connectMs: 3000, firstByteMs: 10_000, idleMs: 10_000 },
+          egress: {
+            proxy: undefined,
+            noProxy: [],
+            ca: undefined,
+            cert: undefined,
+            key: undefined,
+            family: 'auto',
+            allowInternal: false,
+            maxBytesPerSecond: undefined,
+          },
         },
       ],
     })
@@ -166,6 +192,45 @@ describe('registries', () => {
     expect(load(text).registries[0]).toMatchObject({
       tags: { ttlMs: 0, staleIfErrorMs: 0, originHoldMs: 0 },
       negativeTtlMs: 0,
+    })
+  })
+})
+
+describe('tags.rules', () => {
+  test('keep their order, and what one leaves out stays out', () => {
+    const text = registry(
+      'tags: { staleWhileRevalidate: 1h, rules: [{ match: "v*", repository: "org/**", immutable: true }, { match: "*", ttl: 0s, staleIfError: 1d }] }',
+    )
+
+    expect(load(text).registries[0]!.tags).toMatchObject({
+      staleWhileRevalidateMs: 3_600_000,
+      rules: [
+        { match: 'v*', repository: 'org/**', immutable: true },
+        { match: '*', immutable: false, ttlMs: 0, staleIfErrorMs: 86_400_000 },
+      ],
+    })
+  })
+})
+
+describe('credentials', () => {
+  test('are read from files too, and empty ones are left out', () => {
+    const accounts = '{ username: ann, passwordFile: ann.txt }, { username: "${A:-}", password: "${B:-}" }'
+    const text = registry(`upstreams: [{ url: "${HUB}", username: me, password: x, credentials: [${accounts}] }]`)
+
+    expect(firstUpstream(text, { files: { 'ann.txt': 'hers\n' } })).toMatchObject({
+      username: 'me',
+      password: 'x',
+      credentials: [{ username: 'ann', password: 'hers' }],
+    })
+  })
+
+  test('realms and the reserve are as written, and the reserve may be nothing', () => {
+    const realms = '["auth.example.com", "http://auth.example.com:5001"]'
+    const text = registry(`upstreams: [{ url: "${HUB}", realms: ${realms}, rateLimitReserve: 0% }]`)
+
+    expect(firstUpstream(text)).toMatchObject({
+      realms: ['auth.example.com', 'http://auth.example.com:5001'],
+      rateLimitReserve: 0,
     })
   })
 })

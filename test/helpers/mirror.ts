@@ -91,6 +91,8 @@ const SETTINGS = {
     firstHeaderBudget: '8s',
     revalidationBudget: '2s',
   },
+  // Runs on real timers, which would fall anywhere into what a test does with a clock of its own.
+  prefetch: { hotTags: false },
 }
 
 /** Starts a mirror that `closeAll` closes; its folder is removed unless it was handed in. */

@@ -7,6 +7,7 @@ import {
 import { EventBus, type Events } from '../../src/events.js'
 import { type Digest, digestFrom, hasherFor } from '../../src/oci/digest.js'
 import { parseRepository, type Repository } from '../../src/oci/reference.js'
+import type { Lookup } from '../../src/upstream/egress.js'
 import { RegistryClient, type UpstreamOptions } from '../../src/upstream/registry-client.js'
 import { createUpstreamGroup, type UpstreamGroup } from '../../src/upstream/upstream-group.js'
 
@@ -76,10 +77,10 @@ export function upstreamOptions(url: string, options: Partial<UpstreamOptions> =
 export function clientOf(
   url: string,
   options: Partial<UpstreamOptions> = {},
-  { watch = new Watch(), now = Date.now }: { watch?: Watch; now?: () => number } = {},
+  { watch = new Watch(), now = Date.now, lookup }: { watch?: Watch; now?: () => number; lookup?: Lookup } = {},
 ): RegistryClient {
   const { events, log } = watch
-  return closing(new RegistryClient({ options: upstreamOptions(url, options), events, log, now }))
+  return closing(new RegistryClient({ options: upstreamOptions(url, options), events, log, now, lookup }))
 }
 
 export function groupOf(

@@ -154,9 +154,9 @@ describe('events', () => {
     await expect
       .poll(() => served.told)
       .toEqual([
-        { name: 'content.served', event: { ...served0, content: 'manifest', bytes: 19 } },
-        { name: 'content.served', event: { ...served0, content: 'blob', bytes: 3 } },
-        { name: 'content.served', event: { ...served0, content: 'manifest', bytes: 0 } },
+        { name: 'content.served', event: { ...served0, content: 'manifest', digest: manifest, bytes: 19 } },
+        { name: 'content.served', event: { ...served0, content: 'blob', digest: blob, bytes: 3 } },
+        { name: 'content.served', event: { ...served0, content: 'manifest', digest: manifest, bytes: 0 } },
       ])
   })
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isInternalHost, sameOwner } from '../../src/lib/hosts.js'
+import { isInternalHost, isLoopbackHost, sameOwner } from '../../src/lib/hosts.js'
 
 test.each([
   ['auth.docker.io', 'registry-1.docker.io', true],
@@ -23,15 +23,51 @@ test.each([
   ['127.0.0.1', true],
   ['127.9.9.9', true],
   ['169.254.169.254', true],
+  ['100.100.100.200', true],
+  ['168.63.129.16', true],
   ['0.0.0.0', true],
+  ['10.0.0.1', true],
+  ['172.16.0.1', true],
+  ['172.32.0.1', false],
+  ['192.168.1.1', true],
+  ['100.64.0.1', true],
+  ['100.128.0.1', false],
+  ['224.0.0.1', true],
+  ['255.255.255.255', true],
+  ['198.18.0.7', false],
+  ['203.0.113.1', false],
   ['[::1]', true],
+  ['[::]', true],
   ['[fe80::1]', true],
+  ['[fec0::1]', true],
+  ['[fd00:ec2::254]', true],
+  ['[ff02::1]', true],
+  ['[::ffff:7f00:1]', true],
+  ['[::ffff:cb00:7101]', false],
+  ['[64:ff9b::a00:1]', true],
+  ['[64:ff9b::cb00:7101]', false],
+  ['[2001:db8::1]', false],
+  ['localhost', true],
+  ['localhost.', true],
+  ['a.localhost', true],
+  ['registry', true],
+  ['harbor.corp', true],
+  ['nas.local', true],
+  ['docker.io', false],
+  ['local.example', false],
+])('%s is inside: %j', (host, internal) => {
+  expect(isInternalHost(host)).toBe(internal)
+})
+
+test.each([
+  ['127.0.0.1', true],
+  ['[::1]', true],
   ['[::ffff:7f00:1]', true],
   ['localhost', true],
-  ['a.localhost', true],
+  ['a.localhost.', true],
   ['10.0.0.1', false],
-  ['docker.io', false],
-  ['[2001:db8::1]', false],
-])('%s is inside this machine: %j', (host, internal) => {
-  expect(isInternalHost(host)).toBe(internal)
+  ['[fe80::1]', false],
+  ['registry', false],
+])('%s is this machine: %j', (host, loopback) => {
+  expect(isLoopbackHost(host)).toBe(loopback)
 })

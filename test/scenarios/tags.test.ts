@@ -20,7 +20,7 @@ describe('a tag', () => {
   })
   afterEach(closeAll)
 
-  const start = (storage?: string) =>
+  const start = (storage?: string, tags: Record<string, unknown> = {}) =>
     startMirror({
       registries: {
         'docker.io': registry(
@@ -28,7 +28,7 @@ describe('a tag', () => {
             { name: 'lagging', url: lagging.url },
             { name: 'hub', url: hub.url, role: 'origin' },
           ],
-          { tags: { ttl: '5m', staleIfError: '30d', originHold: '24h' } },
+          { tags: { ttl: '5m', staleIfError: '30d', originHold: '24h', ...tags } },
         ),
       },
       now: () => clock.now,
@@ -110,6 +110,78 @@ describe('a tag', () => {
     clock.now += 3 * MINUTE
 
     await expect.poll(async () => (await pull()).digest, { timeout: 15_000, interval: 300 }).toBe(fresh)
+  })
+
+  test('that a mirror resolved and the origin then resolves otherwise is logged with both digests', async () => {
+    const { old, fresh, point } = images()
+    point(lagging, old)
+    point(hub, fresh)
+    hub.fault = () => ({ kind: 'status', status: 429, headers: { 'retry-after': '60' } })
+    await pull()
+    hub.fault = undefined
+    clock.now += 2 * MINUTE
+
+    const got = await pull()
+
+    expect(got.digest).toBe(fresh)
+    expect(mirror.log.filter(({ msg }) => msg === 'upstreams differ on what a tag is')).toMatchObject([
+      {
+        tag: 'latest',
+        digest: fresh,
+        words: [
+          { upstream: 'hub', digest: fresh },
+          { upstream: 'lagging', digest: old },
+        ],
+      },
+    ])
+  })
+
+  test('is asked for as its own rule says: never again, at every pull, or as all others', async () => {
+    const { old, fresh } = images()
+    await mirror.close()
+    const rules = [
+      { match: 'v*', immutable: true },
+      { match: 'nightly*', repository: 'library/*', ttl: '0s' },
+    ]
+    mirror = await start(mirror.storage, { rules })
+    const names = ['v1.2', 'nightly-3', 'latest']
+    for (const tag of names) hub.setTag('library/app', tag, old)
+    for (const tag of names) await mirror.manifest('library/app', tag)
+    for (const tag of names) hub.setTag('library/app', tag, fresh)
+    const digests = async () => {
+      const got = await Promise.all(names.map((tag) => mirror.manifest('library/app', tag)))
+      return got.map(({ digest }) => digest)
+    }
+    hub.requests = []
+
+    const atOnce = await digests()
+    clock.now += 60 * 24 * HOUR
+    const muchLater = await digests()
+
+    expect(atOnce).toEqual([old, fresh, old])
+    expect(muchLater).toEqual([old, fresh, fresh])
+    expect(hub.asked.filter((line) => line.endsWith('/v1.2'))).toEqual([])
+    expect(hub.asked.filter((line) => line.endsWith('/nightly-3'))).toHaveLength(2)
+  })
+
+  test('is served at once while it is asked for, within staleWhileRevalidate and not beyond', async () => {
+    const { old, fresh, newest, point } = images()
+    await mirror.close()
+    mirror = await start(mirror.storage, { staleWhileRevalidate: '1h' })
+    point(hub, old)
+    await pull()
+    point(hub, fresh)
+    clock.now += 6 * MINUTE
+
+    const meanwhile = await pull()
+    await expect.poll(async () => (await pull()).digest).toBe(fresh)
+    point(hub, newest)
+    clock.now += 2 * HOUR
+    const beyond = await pull()
+
+    expect(meanwhile).toMatchObject({ status: 200, digest: old, headers: { 'x-cache': 'stale' } })
+    expect(meanwhile.headers.warning).toMatch(/^110 entrepot "being checked; last checked 2030/)
+    expect(beyond).toMatchObject({ digest: newest, headers: { 'x-cache': 'miss' } })
   })
 
   test('that an origin resolved stands, marked stale, while the origin is away, and never goes back to what it was', async () => {
@@ -200,5 +272,98 @@ describe('a tag', () => {
 
     expect(afterJump.status).toBe(200)
     expect((await pull()).digest).toBe(fresh)
+  })
+})
+
+describe('an unknown tag while the origin is out of reach', () => {
+  let mirrors: [BuiltInUpstream, BuiltInUpstream, BuiltInUpstream, BuiltInUpstream]
+  let hub: BuiltInUpstream
+  let mirror: Mirror
+  let clock: { now: number }
+  const [old, fresh] = ['old', 'new'] as const
+  let digests: Record<'old' | 'new', Digest>
+
+  beforeEach(async () => {
+    clock = { now: Date.UTC(2030, 0, 1) }
+    hub = await startUpstream()
+    mirrors = [await startUpstream(), await startUpstream(), await startUpstream(), await startUpstream()]
+    const added = mirrors.map((each) => ({
+      old: each.addImage('library/app', undefined, { layers: [Buffer.from(old)] }).manifest,
+      new: each.addImage('library/app', undefined, { layers: [Buffer.from(fresh)] }).manifest,
+    }))
+    digests = added[0]!
+    const upstreams = mirrors.map(({ url }, at) => ({ name: `m${at + 1}`, url }))
+    mirror = await startMirror({
+      registries: { 'docker.io': registry([...upstreams, { name: 'hub', url: hub.url, role: 'origin' }]) },
+      now: () => clock.now,
+    })
+    await hub.stop()
+  })
+  afterEach(closeAll)
+
+  /** What each mirror has the tag at, in order; the last is asked only when the others have failed. */
+  const point = (...where: ('old' | 'new' | undefined)[]) => {
+    for (const [at, each] of where.entries()) if (each) mirrors[at]!.setTag('library/app', 'latest', digests[each])
+  }
+  const pull = () => mirror.manifest('library/app', 'latest')
+  const differences = () => mirror.log.filter(({ msg }) => msg === 'upstreams differ on what a tag is')
+  const asked = () => mirrors.map((each) => each.count(/^HEAD .*latest$/))
+
+  test('is what most of three mirrors say, and the difference is logged once with both digests', async () => {
+    point('old', 'new', 'new', 'old')
+
+    const got = await pull()
+    clock.now += 6 * MINUTE
+    const later = await pull()
+
+    expect([got.digest, later.digest]).toEqual([digests.new, digests.new])
+    expect(mirrors[3].requests).toEqual([])
+    const logged = differences()
+    expect(logged).toHaveLength(1)
+    expect(JSON.stringify(logged)).toContain(digests.old)
+    expect(JSON.stringify(logged)).toContain(digests.new)
+  })
+
+  test('is what the first says where as many say one as the other', async () => {
+    point('old', 'new')
+
+    expect((await pull()).digest).toBe(digests.old)
+  })
+
+  test('does not wait for a mirror that says nothing once two agree', async () => {
+    mirrors[0].fault = ({ method }) => (method === 'HEAD' ? { kind: 'hang' } : undefined)
+    point('old', 'new', 'new')
+
+    expect((await pull()).digest).toBe(digests.new)
+    expect(asked()).toEqual([1, 1, 1, 0])
+  })
+
+  test('is the next best where the digest that was named cannot be had', async () => {
+    for (const each of mirrors) {
+      each.fault = ({ method, path }) =>
+        method === 'GET' && path.includes(digests.new) ? { kind: 'status', status: 404 } : undefined
+    }
+    point('new', 'old')
+
+    expect((await pull()).digest).toBe(digests.old)
+  })
+
+  test('is asked of those that are left when the three have not got it', async () => {
+    point(undefined, undefined, undefined, 'new')
+
+    expect((await pull()).digest).toBe(digests.new)
+  })
+
+  test('once known is never moved back by mirrors that agree on what it was', async () => {
+    point('old', 'old', 'old')
+    await pull()
+    point('new', 'new', 'new')
+    clock.now += 6 * MINUTE
+    const moved = await pull()
+    point('old', 'old', 'old')
+    clock.now += 6 * MINUTE
+
+    expect(moved.digest).toBe(digests.new)
+    expect(await pull()).toMatchObject({ status: 200, digest: digests.new })
   })
 })

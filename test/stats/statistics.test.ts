@@ -67,6 +67,7 @@ class World {
       registry: 'docker.io',
       repository,
       content: 'blob',
+      digest: BLOB,
       outcome: 'hit',
       bytes: 0,
       source: undefined,

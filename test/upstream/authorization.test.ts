@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { parseTag, referenceOf } from '../../src/oci/reference.js'
 import {
+  type BuiltInUpstream,
   clientOf,
   closeAll,
   digestOfBody,
@@ -100,6 +101,89 @@ describe('an upstream that wants a token', () => {
     expect(service.requests.map(({ authorization }) => authorization)).toEqual([false])
     expect(watch.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining('asked without credentials'))
     expect(JSON.stringify(watch.lines)).not.toContain('secret')
+  })
+})
+
+describe('a token service elsewhere', () => {
+  const withRealm = async () => {
+    const service = await startUpstream({ auth: { kind: 'bearer' } })
+    const realm = service.origin.replace('127.0.0.1', 'localhost')
+    const upstream = await startUpstream({ auth: { kind: 'bearer', realm: `${realm}/token` } })
+    return { service, upstream, host: new URL(realm).host }
+  }
+
+  test.each<[string, (host: string) => string, boolean]>([
+    ['its host and port', (host) => host, true],
+    ['its origin', (host) => `http://${host}`, true],
+    ['another port', (host) => `${host.split(':')[0]}:1`, false],
+    ['another host', () => 'auth.example.com', false],
+  ])('that realms allow by %s gets the password: %s', async (_case, realm, allowed) => {
+    const { service, upstream, host } = await withRealm()
+    const client = clientOf(upstream.url, { username: 'ann', password: 'secret', realms: [realm(host)] })
+
+    await expect(client.getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied' })
+
+    expect(service.requests.map(({ authorization }) => authorization)).toEqual([allowed])
+  })
+})
+
+describe('several accounts', () => {
+  const ACCOUNTS = [
+    { username: 'ann', password: 'hers' },
+    { username: 'bob', password: 'his' },
+  ]
+  const statuses = (upstream: BuiltInUpstream) => upstream.requests.map(({ status }) => status)
+
+  test('the next one is used when one is limited, and stays in use while that rests', async () => {
+    let now = Date.UTC(2030, 0, 1)
+    const upstream = await startUpstream({ auth: { kind: 'bearer' } })
+    const { manifest } = upstream.addImage(REPOSITORY, 'latest', { layers: [10] })
+    const limit = { kind: 'status', status: 429, headers: { 'retry-after': '30', 'ratelimit-limit': '100' } } as const
+    let limits = 1
+    upstream.fault = ({ path }) => (path.startsWith('/v2/') && limits-- > 0 ? limit : undefined)
+    const client = clientOf(upstream.url, { credentials: ACCOUNTS }, { now: () => now })
+
+    const got = await client.getManifest(REPOSITORY, LATEST)
+    now += 29_000
+    await client.getManifest(REPOSITORY, LATEST)
+
+    expect(got.digest).toBe(manifest)
+    expect(statuses(upstream)).toEqual([401, 200, 429, 401, 200, 200, 200])
+    expect(upstream.tokenRequests).toBe(2)
+  })
+
+  test('the next one is used when a login is refused, and at once from then on', async () => {
+    const upstream = await startUpstream({ auth: { kind: 'bearer', username: 'bob', password: 'his' } })
+    upstream.addImage(REPOSITORY, 'latest', { layers: [10] })
+    const client = clientOf(upstream.url, { credentials: ACCOUNTS })
+
+    await client.getManifest(REPOSITORY, LATEST)
+    upstream.requests = []
+    await client.getManifest(REPOSITORY, LATEST)
+
+    expect(upstream.tokenRequests).toBe(2)
+    expect(statuses(upstream)).toEqual([200])
+  })
+
+  test('the next one is used when Basic is refused', async () => {
+    const upstream = await startUpstream({ auth: { kind: 'basic', ...ACCOUNTS[1]! } })
+    upstream.addImage(REPOSITORY, 'latest', { layers: [10] })
+    const client = clientOf(upstream.url, { ...ACCOUNTS[0], credentials: ACCOUNTS.slice(1) })
+
+    await client.getManifest(REPOSITORY, LATEST)
+    upstream.requests = []
+    await client.getManifest(REPOSITORY, LATEST)
+
+    expect(statuses(upstream)).toEqual([200])
+  })
+
+  test('when none is let in that is a denial, each asked once', async () => {
+    const upstream = await startUpstream({ auth: { kind: 'bearer', username: 'cyd', password: 'no' } })
+    const client = clientOf(upstream.url, { credentials: ACCOUNTS })
+
+    await expect(client.getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied' })
+
+    expect(upstream.tokenRequests).toBe(2)
   })
 })
 

@@ -47,6 +47,49 @@ describe('TokenSource', () => {
     expect(await tokens.get(REQUEST, UPSTREAM)).toMatchObject({ value: 'next' })
   })
 
+  test('one in the last quarter of its life is given at once, and the next one is fetched meanwhile, once', async () => {
+    endpoint().reply(200, { token: 'abc', expires_in: 310 })
+    await tokens.get(REQUEST, UPSTREAM)
+    now += 224_000
+    await tokens.get(REQUEST, UPSTREAM)
+    now += 2000
+    const renewal = endpoint().reply(200, { token: 'next', expires_in: 310 })
+
+    const meanwhile = await Promise.all(Array.from({ length: 20 }, () => tokens.get(REQUEST, UPSTREAM)))
+
+    expect(new Set(meanwhile.map(({ value }) => value))).toEqual(new Set(['abc']))
+    await expect.poll(async () => (await tokens.get(REQUEST, UPSTREAM)).value).toBe('next')
+    expect(renewal.isDone()).toBe(true)
+  })
+
+  test('a renewal that fails leaves the token in use until it expires, and is tried again after five seconds', async () => {
+    endpoint().reply(200, { token: 'abc', expires_in: 310 })
+    await tokens.get(REQUEST, UPSTREAM)
+    now += 250_000
+    let refusals = 0
+    endpoint()
+      .times(1000)
+      .reply(() => {
+        refusals++
+        return [500]
+      })
+    const given = new Set([(await tokens.get(REQUEST, UPSTREAM)).value])
+    await expect.poll(() => refusals).toBe(1)
+    // Long enough for the failure to have arrived, and for others to be asked for if that were done.
+    for (let turn = 0; turn < 100; turn++) {
+      given.add((await tokens.get(REQUEST, UPSTREAM)).value)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const within = refusals
+    now += 5000
+    given.add((await tokens.get(REQUEST, UPSTREAM)).value)
+    await expect.poll(() => refusals).toBe(2)
+    now += 45_000
+
+    expect([within, ...given]).toEqual([1, 'abc'])
+    await expect(tokens.get(REQUEST, UPSTREAM)).rejects.toMatchObject({ kind: 'down' })
+  })
+
   test('a token that was refused is not given again', async () => {
     endpoint().reply(200, { token: 'abc' })
     await tokens.get(REQUEST, UPSTREAM)
@@ -69,6 +112,7 @@ describe('TokenSource', () => {
 
   test.each<[string, () => unknown, object]>([
     ['a refusal', () => endpoint().reply(403), { kind: 'denied' }],
+    ['a login that it does not know', () => endpoint().reply(401), { kind: 'denied' }],
     ['429', () => endpoint().reply(429, '', { 'retry-after': '9' }), { kind: 'limited', retryAfterMs: 9000 }],
     ['500', () => endpoint().reply(500), { kind: 'down' }],
     ['no token', () => endpoint().reply(200, {}), { kind: 'denied' }],

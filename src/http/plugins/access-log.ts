@@ -82,11 +82,12 @@ function reasonOf(error: unknown): string {
 }
 
 function emit(events: EventBus, request: FastifyRequest, reply: FastifyReply): void {
-  const { content, repository, registry, outcome, source, bytes, broken } = request.facts
+  const { content, repository, registry, digest, outcome, source, bytes, broken } = request.facts
   if (request.method !== 'GET' || !content || !repository) return
   const status = statusOf(reply)
   const subject = { registry, repository, content, bytes }
-  if (outcome && !broken && status < 400) events.emit('content.served', { ...subject, outcome, source })
+  if (digest && outcome && !broken && status < 400)
+    events.emit('content.served', { ...subject, digest, outcome, source })
   else events.emit('content.failed', { ...subject, status })
 }
 

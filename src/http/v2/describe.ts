@@ -8,6 +8,7 @@ export function describeContent(
   content: { digest: Digest; outcome: Outcome; source?: string | undefined },
 ): FastifyReply {
   const { digest, outcome, source } = content
+  reply.request.facts.digest = digest
   reply.request.facts.outcome = outcome
   reply.request.facts.source = source
   reply.headers({ 'docker-content-digest': digest, etag: `"${digest}"` })
