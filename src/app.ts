@@ -16,6 +16,7 @@ import { manifestWriteHandlers } from './http/v2/manifest-writes.js'
 import { manifestHandlers } from './http/v2/manifests.js'
 import { uploadHandlers } from './http/v2/uploads.js'
 import { BufferPool } from './lib/buffer-pool.js'
+import { Complaint } from './lib/complaint.js'
 import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
 import { rebuild } from './metadata/rebuild.js'
@@ -187,8 +188,9 @@ async function buildCache({ config, storage, store, index, hot, events, log }: C
   const { maxSizeBytes, lowWatermark } = config.storage
   const parts = await PartFolder.open(storage.fillsDir)
   const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
-  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, log, maxSizeBytes })
-  const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, log })
+  const trouble = new Complaint()
+  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, maxSizeBytes })
+  const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, trouble, log })
   return { parts, eviction, blobs, manifests }
 }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
+import type { Complaint } from '../lib/complaint.js'
 import type { BlobStore, StoredBlob } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
 import type { BlobFacts, BlobReader, OpenBlob, Outcome } from '../oci/content.js'
@@ -18,9 +19,13 @@ export interface BlobCacheDeps {
   hot: HotContent
   eviction: Eviction
   events: EventBus
+  /** That storage cannot be written. */
+  trouble: Complaint
   log: Logger
   maxSizeBytes: number
 }
+
+const UNWRITABLE = 'storage cannot be written: blobs are passed on uncached until it can'
 
 /** A download that is not put away yet. */
 interface Running {
@@ -199,6 +204,7 @@ export class BlobCache {
         // From here on it counts as stored, not as being filled: never as both.
         parts.resize(digest, 0)
         await store.adopt(finished.file, blob, 'cached')
+        this.#deps.trouble.over()
         events.emit('blob.filled', { digest, bytes: blob.size, source: blob.source })
         this.#log.info({ digest, bytes: blob.size, upstream: blob.source }, 'blob cached')
       })
@@ -227,7 +233,8 @@ export class BlobCache {
 
   #unkept({ digest, size = 0, spoolFailure }: BlobFill): void {
     const { code, message } = spoolFailure as NodeJS.ErrnoException
-    this.#log.warn({ digest, reason: message }, 'storage cannot be written: the blob was passed on uncached')
+    const level = this.#deps.trouble.raise() ? 'warn' : 'debug'
+    this.#log[level]({ digest, reason: message }, UNWRITABLE)
     const full = code === 'ENOSPC' || code === 'EDQUOT'
     // Where giving up everything would not make enough room, nothing is given up.
     if (full && size <= this.#deps.index.cacheTotals().sizeBytes) this.#deps.eviction.relieve(size)

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
+import type { Complaint } from '../lib/complaint.js'
 import { KeyedLock } from '../lib/keyed-lock.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
@@ -18,6 +19,8 @@ export interface ManifestCacheDeps {
   index: MetadataIndex
   hot: HotContent
   eviction: Eviction
+  /** That storage cannot be written. */
+  trouble: Complaint
   log: Logger
 }
 
@@ -141,7 +144,8 @@ export class ManifestCache {
 
   #write(key: string, work: () => Promise<void>): void {
     const pending = this.#writing.run(key, work).catch((error: unknown) => {
-      this.#log.warn({ key, reason: (error as Error).message }, 'storage cannot be written: served from memory only')
+      const level = this.#deps.trouble.raise() ? 'warn' : 'debug'
+      this.#log[level]({ key, reason: (error as Error).message }, 'storage cannot be written: served from memory only')
     })
     this.#pending.add(pending)
     void pending.finally(() => this.#pending.delete(pending))

@@ -1,3 +1,5 @@
+import { Complaint } from './complaint.js'
+
 /** Does one thing again and again, never twice at once; the pause is counted from the end of each run. */
 export class Periodic {
   readonly #everyMs: number
@@ -6,7 +8,7 @@ export class Periodic {
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> | undefined
   #stopped = false
-  #failing = false
+  readonly #failing = new Complaint()
 
   constructor({
     everyMs,
@@ -41,11 +43,10 @@ export class Periodic {
   async #run(): Promise<void> {
     try {
       await this.#work()
-      this.#failing = false
+      this.#failing.over()
     } catch (error) {
       // A full disk fails every run alike: it is told once, and again when it has been well in between.
-      if (!this.#failing) this.#onError(error)
-      this.#failing = true
+      if (this.#failing.raise()) this.#onError(error)
     }
   }
 }

@@ -101,21 +101,26 @@ export class SqlIndex implements MetadataIndex {
 
   touch(digest: Digest): void {
     this.#touched.add(digest)
-    if (this.#touched.size >= TOUCH_BATCH) this.flush()
+    // Just reached, not beyond: where the flush fails it is left to the next timed one.
+    if (this.#touched.size === TOUCH_BATCH) this.flush()
   }
 
   flush(): void {
     if (this.#touched.size === 0) return
     const now = this.#now()
-    const touched = [...this.#touched]
-    this.#touched.clear()
     this.#transaction(() => {
-      for (const digest of touched) this.#statements.touch.run(digest, now)
+      for (const digest of this.#touched) this.#statements.touch.run(digest, now)
     })
+    this.#touched.clear()
   }
 
   leastRecentlyUsed(limit: number): BlobRow[] {
-    this.flush()
+    try {
+      this.flush()
+    } catch (error) {
+      // On a full disk room must be made all the same, by the order that was written last.
+      if (!isUnwritable(error)) throw error
+    }
     return (this.#statements.oldest.all(limit) as unknown as Row[]).map(toBlobRow)
   }
 

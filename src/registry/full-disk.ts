@@ -12,7 +12,7 @@ export async function writing<Result>(work: () => Promise<Result>): Promise<Resu
   try {
     return await work()
   } catch (error) {
-    if (!isFull(error)) throw error
+    if (!isFullDisk(error)) throw error
     throw new OciError('UNAVAILABLE', "the registry's disk is full: nothing more can be pushed until there is room", {
       status: 507,
       cause: error,
@@ -20,7 +20,8 @@ export async function writing<Result>(work: () => Promise<Result>): Promise<Resu
   }
 }
 
-function isFull(error: unknown): boolean {
+/** Whether a write failed for lack of room. */
+export function isFullDisk(error: unknown): boolean {
   const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
   return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL
 }

@@ -1,12 +1,13 @@
 import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { stat, truncate } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { chunksOf } from '../lib/chunks.js'
 import { KeyedLock } from '../lib/keyed-lock.js'
 import { type Digest, digestFrom } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import type { Repository } from '../oci/reference.js'
+import { isFullDisk } from './full-disk.js'
 import type { UploadRecord } from './upload-records.js'
 import { UploadWriter } from './upload-writer.js'
 
@@ -67,7 +68,8 @@ export class UploadSession {
   }
 
   /**
-   * Takes in a body as far as it goes; what has arrived is kept however it ends. To be called within `alone`.
+   * Takes in a body as far as it goes; what has arrived is kept however it ends, unless the disk is full: then it is as
+   * it was before. To be called within `alone`.
    *
    * @param limit bytes of it that are taken at most
    * @returns bytes taken
@@ -78,6 +80,10 @@ export class UploadSession {
     const before = writer.size
     try {
       await this.#holding(body, () => this.#receive(body, writer, limit))
+    } catch (error) {
+      // What filled the disk must not keep it full for everybody else until the upload expires.
+      if (isFullDisk(error) && writer.size > before) await truncate(this.file, before)
+      throw error
     } finally {
       await writer.close()
     }

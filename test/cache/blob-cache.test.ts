@@ -8,6 +8,7 @@ import { Eviction } from '../../src/cache/eviction.js'
 import { HotContent } from '../../src/cache/hot-content.js'
 import { PartFolder } from '../../src/cache/part-folder.js'
 import { EventBus } from '../../src/events.js'
+import { Complaint } from '../../src/lib/complaint.js'
 import type { OpenBlob } from '../../src/oci/content.js'
 import { digestOf } from '../../src/oci/digest.js'
 import { openStorage, temporaryFolder } from '../helpers/local-server.js'
@@ -28,7 +29,7 @@ beforeEach(async () => {
   const parts = await PartFolder.open(join(folder.path, 'fills'))
   const hot = new HotContent({ memoryBytes: 0 })
   const common = { ...storage, parts, hot, events, log: pino({ level: 'silent' }), maxSizeBytes: 100 * BIG }
-  cache = new BlobCache({ ...common, eviction: new Eviction({ ...common, lowWatermark: 1 }) })
+  cache = new BlobCache({ ...common, trouble: new Complaint(), eviction: new Eviction({ ...common, lowWatermark: 1 }) })
 })
 afterEach(async () => {
   await cache.stop()

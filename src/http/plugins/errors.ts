@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { OciError } from '../../oci/errors.js'
 
@@ -32,6 +33,7 @@ const OF_CONTENT = [
 export function sendError(error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const shown = toShown(error)
   request.facts.error = error
+  letBodyRunOff(request, reply)
   for (const name of OF_CONTENT) reply.removeHeader(name)
   return reply.code(shown.status).headers(shown.headers).type('application/json').send(shown.toJSON())
 }
@@ -43,4 +45,22 @@ function toShown(error: Error & { statusCode?: number }): OciError {
   if (status !== undefined && status >= 400 && status < 500)
     return new OciError('UNSUPPORTED', error.message, { status, cause: error })
   return new OciError('UNKNOWN', 'internal error', { cause: error })
+}
+
+/**
+ * What is still being sent is read and dropped, and only then is the connection closed, if the client asked for that:
+ * closing it under a body on its way would reset it, and the client would never see the answer (RFC 9112, 9.6).
+ */
+function letBodyRunOff({ raw }: FastifyRequest, reply: FastifyReply): void {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding, connection = '' } = raw.headers
+  if (raw.complete || (length === '0' && encoding === undefined)) return
+  raw.resume()
+  if (!/\bclose\b/i.test(connection)) return
+  reply.raw.shouldKeepAlive = true
+  const ends = [once(raw, 'end'), once(reply.raw, 'finish')]
+  // A connection that breaks before that is closed already.
+  Promise.all(ends).then(
+    () => raw.socket.end(),
+    () => {},
+  )
 }

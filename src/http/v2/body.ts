@@ -3,19 +3,6 @@ import { chunksOf } from '../../lib/chunks.js'
 import { OciError } from '../../oci/errors.js'
 
 /**
- * Runs work that reads a request's body, and lets the rest of the body run off unread when it fails: the client can
- * take the answer then, and the connection can be used again.
- */
-export async function restUnread<Result>(request: FastifyRequest, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work()
-  } catch (error) {
-    request.raw.resume()
-    throw error
-  }
-}
-
-/**
  * A body whole, for what is known to be small.
  *
  * @param limit in bytes

@@ -1,6 +1,6 @@
 import { MANIFEST_LIMIT } from '../../oci/manifest.js'
 import type { LocalRegistry } from '../../registry/local-registry.js'
-import { readBody, restUnread } from './body.js'
+import { readBody } from './body.js'
 import type { Handlers } from './handlers.js'
 
 /** end-7 and end-9: `/v2/<name>/manifests/<reference>`, writing. */
@@ -9,7 +9,7 @@ export function manifestWriteHandlers({
 }: Pick<LocalRegistry, 'manifests'>): Pick<Handlers<'manifest'>, 'PUT' | 'DELETE'> {
   return {
     async PUT({ endpoint: { repository, reference }, request, reply }) {
-      const bytes = await restUnread(request, () => readBody(request, MANIFEST_LIMIT))
+      const bytes = await readBody(request, MANIFEST_LIMIT)
       const { digest, subject } = await manifests.put(repository, reference, bytes, request.headers['content-type'])
       if (subject) reply.header('oci-subject', subject)
       return reply

@@ -11,7 +11,6 @@ import {
   type Uploads,
   uploadLocation,
 } from '../../registry/uploads.js'
-import { restUnread } from './body.js'
 import type { Handlers, V2Request } from './handlers.js'
 
 /** end-4 to end-6, end-11, end-13 and end-14: `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<session>`. */
@@ -27,13 +26,13 @@ export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
       },
 
       async PATCH({ endpoint: { repository, session }, request, reply }) {
-        const state = await restUnread(request, () => uploads.append(repository, session, chunkOf(request)))
+        const state = await uploads.append(repository, session, chunkOf(request))
         return describe(reply.code(202), repository, state).send()
       },
 
       async PUT({ endpoint: { repository, session }, query, request, reply }) {
         const digest = parseDigest(query.get('digest') ?? '')
-        await restUnread(request, () => uploads.finish(repository, session, digest, chunkOf(request)))
+        await uploads.finish(repository, session, digest, chunkOf(request))
         return created(reply, repository, digest)
       },
 
@@ -54,7 +53,7 @@ async function begin(uploads: Uploads, { endpoint: { repository }, query, reques
   const whole = query.get('digest')
   if (whole !== null) {
     const digest = parseDigest(whole)
-    await restUnread(request, () => uploads.pushWhole(repository, digest, chunkOf(request)))
+    await uploads.pushWhole(repository, digest, chunkOf(request))
     return created(reply, repository, digest)
   }
   const state = await uploads.begin(repository, query.get('digest-algorithm') ?? undefined)

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readdir, rename, rm, symlink } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -489,6 +490,25 @@ test('a blob whose file is lost reads as absent, so that a push brings it back',
   await push.blob('local/app', content)
 
   expect(await digestOfBody(await pull(digest))).toBe(digest)
+})
+
+test.each([
+  ['an unknown upload', 'PATCH /v2/local/app/blobs/uploads/unknown'],
+  ['a name that takes no pushes', 'POST /v2/elsewhere/app/blobs/uploads/'],
+])('a body sent to %s is not reset under the client, and the connection is closed after it', async (_case, line) => {
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+  const closed = once(socket, 'close')
+  const piece = randomBytes(1_000_000)
+  const head = `${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${8 * piece.length}\r\n\r\n`
+  socket.write(head)
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+
+  for (let sent = 0; sent < 8; sent++) {
+    await new Promise<void>((resolve, reject) => socket.write(piece, (error) => (error ? reject(error) : resolve())))
+  }
+
+  expect(answer.toString()).toMatch(/^HTTP\/1\.1 404 /)
+  expect(await closed).toEqual([false])
 })
 
 test('Expect: 100-continue is answered before the body is sent', async () => {
