@@ -7,6 +7,7 @@ import { HotContent } from '../../src/cache/hot-content.js'
 import { type CachedManifest, ManifestCache } from '../../src/cache/manifest-cache.js'
 import { PartFolder } from '../../src/cache/part-folder.js'
 import { EventBus } from '../../src/events.js'
+import { Complaint } from '../../src/lib/complaint.js'
 import { digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import { openStorage, temporaryFolder } from '../helpers/local-server.js'
@@ -27,7 +28,7 @@ test('to look at a manifest does not count as using it, and to get it does', asy
   const events = new EventBus({ onListenerError: (error) => expect.unreachable(String(error)) })
   const common = { ...storage, hot: new HotContent({ memoryBytes: 0 }), events, log: pino({ level: 'silent' }) }
   const eviction = new Eviction({ ...common, parts, maxSizeBytes: 1_000_000, lowWatermark: 1 })
-  const manifests = new ManifestCache({ ...common, eviction })
+  const manifests = new ManifestCache({ ...common, trouble: new Complaint(), eviction })
   const [one, other] = [manifestOf('one'), manifestOf('other')]
   const oldest = () => {
     storage.index.flush()
