@@ -76,6 +76,8 @@ function toUpstream(upstream: FileUpstream, all: FileConfig['upstream']): Upstre
       firstByteMs: timeouts.firstByte ?? all.timeouts.firstByte,
       idleMs: timeouts.idle ?? all.timeouts.idle,
     },
+    connections: upstream.connections ?? all.connections,
+    minBytesPerSecond: upstream.minRate ?? all.minRate,
     egress: egressOf(upstream, all),
   }
 }

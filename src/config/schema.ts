@@ -88,6 +88,10 @@ export interface UpstreamConfig {
   /** Share of the quota of pulls from which on the upstream is spared; 0: never. */
   rateLimitReserve: number
   timeouts: { connectMs: number; firstByteMs: number; idleMs: number }
+  /** Requests that it is asked at a time, bodies included. */
+  connections: number
+  /** Below it a blob is fetched from another upstream, if there is one; 0: however slow. */
+  minBytesPerSecond: number
   egress: EgressConfig
 }
 
@@ -95,6 +99,8 @@ export interface UpstreamConfig {
 const limit = () => duration({ above: 0, most: { ms: 86_400_000, text: '24h' } })
 
 const timeouts = { connect: limit(), firstByte: limit(), idle: limit() }
+
+const connections = () => count({ least: 1, most: 64 })
 
 const REPOSITORY_PATTERN = /^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/
 const repositoryPattern = () => scalar(REPOSITORY_PATTERN, 'a repository pattern such as library/* or org/**')
@@ -128,6 +134,8 @@ const upstream = z.strictObject({
       idle: timeouts.idle.optional(),
     })
     .prefault({}),
+  connections: connections().optional(),
+  minRate: size().optional(),
   ...egressKeys,
 })
 
@@ -182,6 +190,8 @@ export const fileSchema = z.strictObject({
         .prefault({}),
       firstHeaderBudget: limit().prefault('20s'),
       revalidationBudget: limit().prefault('2s'),
+      connections: connections().prefault('16'),
+      minRate: size().prefault('16KiB'),
       ...egressKeys,
     })
     .prefault({}),

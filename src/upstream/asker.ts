@@ -1,9 +1,11 @@
 import type { Account, Accounts } from './accounts.js'
 import type { Authorization } from './authorizer.js'
 import type { Answer, Connections } from './connections.js'
-import { UpstreamError, type UpstreamFailure } from './errors.js'
+import { OutrunError, UpstreamError, type UpstreamFailure } from './errors.js'
 import { header, parseRetryAfter } from './headers.js'
+import type { Wanted } from './preference.js'
 import { discard, type Followed, follow } from './redirects.js'
+import type { Slots } from './slots.js'
 import type { Traffic } from './traffic.js'
 
 export interface AskerOptions {
@@ -14,6 +16,8 @@ export interface AskerOptions {
   connections: Connections
   accounts: Accounts
   traffic: Traffic
+  /** Each question has a place in it, from the first request until the answer's body has ended. */
+  slots: Slots
   now: () => number
 }
 
@@ -22,8 +26,12 @@ export interface Question {
   /** Below the upstream's base: `/v2/...`; or an absolute URL that `nextPage` gave. */
   path: string
   repository: string
+  /** `manifest` when left out. */
+  wanted?: Wanted
   headers?: Record<string, string>
   signal?: AbortSignal | undefined
+  /** Told when its turn has come and it is sent. */
+  begun?: (() => void) | undefined
   /** Statuses besides 200 and 206 that the caller deals with itself. */
   accept?: readonly number[]
   /** Any status below 500 but 429 will do. */
@@ -41,12 +49,26 @@ export class Asker {
   }
 
   /**
-   * Where one account is limited or refused, the next one is used.
+   * Waits for its turn. Where one account is limited or refused, the next one is used.
    *
    * @returns an answer with status 200, 206 or one of `accept`; the body is the caller's to read or discard
    * @throws {UpstreamError} of any kind; the signal's reason when it aborts
    */
   async ask(question: Question): Promise<Answer> {
+    const leave = await this.#options.slots.enter(question.wanted ?? 'manifest', question.signal)
+    question.begun?.()
+    try {
+      const answer = await this.#askAsAny(question)
+      if (answer.body.closed) leave()
+      else answer.body.once('close', leave)
+      return answer
+    } catch (error) {
+      leave()
+      throw error
+    }
+  }
+
+  async #askAsAny(question: Question): Promise<Answer> {
     const { accounts } = this.#options
     const { repository } = question
     const tried = new Set<Account>()
@@ -66,8 +88,8 @@ export class Asker {
   async #askAs(account: Account, question: Question): Promise<Answer> {
     const { traffic, upstream, accounts } = this.#options
     traffic.requested()
-    const answer = await this.#authorized(account, question)
-    traffic.answered(answer.status, answer.ttfbMs)
+    const answer = await this.#timed(question, () => this.#authorized(account, question))
+    traffic.answered(answer.status, answer.ttfbMs, question.wanted ?? 'manifest')
     if (!answer.elsewhere) accounts.answered(account, answer.headers)
     try {
       if (!isWanted(answer.status, question)) throw this.#refusal(answer)
@@ -81,6 +103,19 @@ export class Asker {
       return answer
     } catch (error) {
       discard(answer)
+      throw error
+    }
+  }
+
+  /** Notes how long it was waited for where another upstream was quicker. */
+  async #timed(question: Question, ask: () => Promise<Followed>): Promise<Followed> {
+    const askedAt = performance.now()
+    try {
+      return await ask()
+    } catch (error) {
+      if (error instanceof OutrunError) {
+        this.#options.traffic.outrun(performance.now() - askedAt, question.wanted ?? 'manifest')
+      }
       throw error
     }
   }

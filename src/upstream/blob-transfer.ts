@@ -2,6 +2,7 @@ import { delay } from '../lib/abortable.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import { hedgeDelay, hedged } from './hedge.js'
 import type { BlobStream } from './registry-client.js'
 import { type Upstream, worthATry } from './upstream.js'
 
@@ -21,6 +22,14 @@ interface Lane {
   failures: number
   lastError: UpstreamError | undefined
   lied: boolean
+  /** Left because it came too slowly: asked again only if nobody else can be. */
+  tooSlow: boolean
+}
+
+/** A stream that can be read on. */
+interface Opened {
+  lane: Lane
+  stream: BlobStream
 }
 
 const FAILURES_LIMIT = 3
@@ -43,13 +52,20 @@ export class BlobTransfer {
   /** Where the next round begins. */
   #turn = 0
   #brokeOff = false
+  #hedged = false
 
   constructor({ repository, digest, sizeBytes, upstreams }: BlobTransferDeps) {
     this.#repository = repository
     this.#digest = digest
     this.#expectedSize = sizeBytes
     this.#size = sizeBytes
-    this.#lanes = upstreams.map((upstream) => ({ upstream, failures: 0, lastError: undefined, lied: false }))
+    this.#lanes = upstreams.map((upstream) => ({
+      upstream,
+      failures: 0,
+      lastError: undefined,
+      lied: false,
+      tooSlow: false,
+    }))
   }
 
   /** The upstreams that gave bytes, by name, in the order of their first. */
@@ -59,17 +75,15 @@ export class BlobTransfer {
 
   /**
    * A stream that begins at byte `from`: of the same upstream as before if it broke off after some progress, else of the
-   * next one that gives it. Between rounds over all it waits 0.25 s, 0.5 s, 1 s and then 2 s, give or take a quarter.
+   * next one that gives it, or the one after it where that is late, once in a transfer. Between rounds over all it waits 0.25 s, 0.5 s, 1 s and then 2 s, give or take a quarter.
    *
    * @throws {AllUpstreamsFailedError} when each has failed three times in a row without progress, or refused outright
    */
   async next(from: number, signal?: AbortSignal): Promise<BlobStream> {
     this.#settle(from)
     for (let round = 0; ; round++) {
-      for (const lane of this.#order()) {
-        const stream = await this.#try(lane, from, signal)
-        if (stream) return stream
-      }
+      const stream = await this.#round(from, signal)
+      if (stream) return stream
       if (this.#exhausted()) throw new AllUpstreamsFailedError(this.#failures())
       await delay(Math.min(FIRST_PAUSE_MS * 2 ** round, LONGEST_PAUSE_MS) * (0.75 + Math.random() / 2), signal)
     }
@@ -82,6 +96,7 @@ export class BlobTransfer {
     stream.destroy()
     if (!(error instanceof UpstreamError)) return
     this.#brokeOff = error.kind === 'down'
+    lane.tooSlow ||= error.trickling
     this.#count(lane, error)
   }
 
@@ -124,11 +139,36 @@ export class BlobTransfer {
   #order(): Lane[] {
     const rotated = this.#lanes.map((_, index) => this.#lanes[(this.#turn + index) % this.#lanes.length] as Lane)
     const open = rotated.filter((lane) => !isDone(lane))
-    const usable = open.filter(({ upstream }) => upstream.health.usable() && !upstream.refusal(this.#repository))
-    return usable.length > 0 ? usable : open
+    const usable = open.filter((lane) => this.#isUsable(lane))
+    const lanes = usable.length > 0 ? usable : open
+    return [...lanes.filter(({ tooSlow }) => !tooSlow), ...lanes.filter(({ tooSlow }) => tooSlow)]
   }
 
-  async #try(lane: Lane, from: number, signal: AbortSignal | undefined): Promise<BlobStream | undefined> {
+  /** Asks each lane once, until one gives a stream. */
+  async #round(from: number, signal: AbortSignal | undefined): Promise<BlobStream | undefined> {
+    const left = this.#order()
+    const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, from, either, begun)
+    const second = () => {
+      const next = this.#hedged ? -1 : left.findIndex((lane) => this.#isUsable(lane))
+      const [lane] = next < 0 ? [] : left.splice(next, 1)
+      this.#hedged ||= lane !== undefined
+      return lane && attempt(lane)
+    }
+    for (let lane = left.shift(); lane; lane = left.shift()) {
+      const usualMs = lane.upstream.client.traffic.measured('blob').ttfbMs?.value
+      const opened = await hedged<Opened>({
+        first: attempt(lane),
+        afterMs: hedgeDelay(usualMs),
+        second,
+        discard: ({ stream }) => stream.destroy(),
+        signal,
+      })
+      if (opened) return this.#adopt(opened, from)
+    }
+    return undefined
+  }
+
+  async #open(lane: Lane, from: number, signal: AbortSignal, begun: () => void): Promise<Opened | undefined> {
     const { upstream } = lane
     const refusal = upstream.refusal(this.#repository)
     if (refusal || !(await worthATry(upstream, signal))) {
@@ -137,16 +177,30 @@ export class BlobTransfer {
       return undefined
     }
     try {
-      const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal)
+      const mayLeave = () => this.#lanes.some((other) => other !== lane && !other.tooSlow && this.#isUsable(other))
+      const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, {
+        mayLeave,
+        begun,
+      })
       this.#checkSize(stream, from)
       upstream.health.answered()
-      this.#current = { lane, stream, from }
-      return { ...stream, size: this.#size, body: this.#watched(lane, stream, from) }
+      return { lane, stream }
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error
       this.#count(lane, error)
       return undefined
     }
+  }
+
+  #adopt({ lane, stream }: Opened, from: number): BlobStream {
+    this.#size = from > 0 ? (this.#size ?? stream.size) : (stream.size ?? this.#size)
+    this.#current = { lane, stream, from }
+    return { ...stream, size: this.#size, body: this.#watched(lane, stream, from) }
+  }
+
+  #isUsable(lane: Lane): boolean {
+    const { upstream } = lane
+    return !isDone(lane) && upstream.health.usable() && !upstream.refusal(this.#repository)
   }
 
   #checkSize(stream: BlobStream, from: number): void {
@@ -156,7 +210,6 @@ export class BlobTransfer {
       const message = `the blob has ${stream.size} bytes there, ${this.#size} elsewhere`
       throw new UpstreamError('lying', message, { upstream: stream.upstream })
     }
-    this.#size = from > 0 ? (this.#size ?? stream.size) : (stream.size ?? this.#size)
   }
 
   /** Passes the bytes on, noting who gave some and whether all came. */

@@ -2,6 +2,7 @@ import { Deadline } from '../lib/deadline.js'
 import type { Bandwidth } from './bandwidth.js'
 import type { Answer } from './connections.js'
 import { UpstreamError } from './errors.js'
+import type { Pace } from './pace.js'
 
 export interface BodyOptions {
   upstream: string
@@ -13,6 +14,8 @@ export interface BodyOptions {
   signal?: AbortSignal | undefined
   /** The cap that it shares with other bodies. */
   bandwidth?: Bandwidth | undefined
+  /** Ends it when it comes too slowly. */
+  pace?: Pace | undefined
   /** Translates a socket's error. */
   failure: (cause: unknown) => UpstreamError
   /** Told once, when the body ended, broke off or was left: all bytes that came, and how long they took. */
@@ -23,7 +26,7 @@ export interface BodyOptions {
  * An answer's body, with an idle limit on bytes arriving and a check of its length.
  * Leaving the iteration closes the connection.
  *
- * @throws {UpstreamError} `slow` when no byte comes for `idleMs`, `down` when it breaks off or ends early, `lying` when it is
+ * @throws {UpstreamError} `slow` when no byte comes for `idleMs` or the pace says so, `down` when it breaks off or ends early, `lying` when it is
  *   longer than announced; the signal's reason when it aborts
  */
 export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGenerator<Buffer, void, undefined> {
@@ -41,10 +44,12 @@ export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGe
     for (;;) {
       waiting = true
       idle.refresh()
+      const waitingSince = performance.now()
       const { value: chunk, done } = await chunks.next()
       waiting = false
       if (done) break
       arrived += chunk.length
+      options.pace?.arrived(chunk.length, performance.now() - waitingSince)
       await options.bandwidth?.pay(chunk.length, signal)
       const rest = skip > 0 ? chunk.subarray(Math.min(skip, chunk.length)) : chunk
       skip -= chunk.length - rest.length

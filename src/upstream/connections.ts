@@ -35,6 +35,8 @@ export interface ConnectionsOptions {
   /** Of the upstream's configured URL. */
   ownHost: string
   timeouts: Timeouts
+  /** At most for each host; 64 when left out. */
+  connections?: number | undefined
   egress?: EgressOptions | undefined
   /** Instead of the system's. */
   lookup?: Lookup | undefined
@@ -52,7 +54,7 @@ class FirstByteError extends Error {
   override readonly name = 'FirstByteError'
 }
 
-/** The sockets to one upstream, its token service and where it redirects: at most 64 for each host, one request at a time on each. */
+/** The sockets to one upstream, its token service and where it redirects: bounded for each host, one request at a time on each. */
 export class Connections {
   /** For what is no request of `send`, such as the token service's: without a limit of its own on the answer's head. */
   readonly dispatcher: Dispatcher
@@ -66,12 +68,13 @@ export class Connections {
   /** Errors of sockets that had served a request before. */
   readonly #ofReused = new WeakSet<Error>()
 
-  constructor({ upstream, ownHost, timeouts, egress: wanted = {}, lookup }: ConnectionsOptions) {
+  constructor(given: ConnectionsOptions) {
+    const { upstream, ownHost, timeouts, connections = CONNECTIONS_LIMIT, egress: wanted = {}, lookup } = given
     const egress = new Egress({ options: wanted, ownHost, lookup })
     this.#upstream = upstream
     this.guard = egress.guard
     const options = {
-      connections: CONNECTIONS_LIMIT,
+      connections,
       connect: this.#connector(egress, timeouts.connectMs),
       // both limits are timers of our own: undici's count in steps of half a second, and stop while a reader pauses
       headersTimeout: 0,

@@ -15,10 +15,12 @@ const REST_MS = 60_000
 const REST_LIMIT_MS = 15 * 60_000
 const QUOTA_REST_MS = 10 * 60_000
 
-export function consequenceOf({ kind, unreached, silent, foreign, retryAfterMs }: UpstreamError): Consequence {
+export function consequenceOf(error: UpstreamError): Consequence {
+  const { kind, unreached, silent, trickling, foreign, retryAfterMs } = error
   switch (kind) {
     case 'down':
     case 'slow':
+      if (trickling) return { kind: 'alive' }
       return unreached || silent ? { kind: 'open' } : { kind: 'count' }
     case 'lying':
       // Anybody can publish a manifest that is too large, or that gives a layer a wrong size: no fault of the registry.

@@ -13,6 +13,8 @@ export interface UpstreamErrorOptions {
   unreached?: boolean
   /** Set when a request was written and nothing at all came back within the first-byte limit. */
   silent?: boolean
+  /** Set on a `slow` whose bytes do come, at less than the minimum rate: the line may be as much at fault. */
+  trickling?: boolean
   /** Set on a `lying` of what is no registry at all, such as a login page: more than one name is concerned. */
   foreign?: boolean
   /** Set on a `not-found` that counts: an origin said it. */
@@ -27,6 +29,7 @@ export class UpstreamError extends Error {
   readonly retryAfterMs: number | undefined
   readonly unreached: boolean
   readonly silent: boolean
+  readonly trickling: boolean
   readonly authoritative: boolean
   readonly foreign: boolean
 
@@ -39,6 +42,7 @@ export class UpstreamError extends Error {
       retryAfterMs,
       unreached = false,
       silent = false,
+      trickling = false,
       authoritative = false,
       foreign = false,
       cause,
@@ -49,6 +53,7 @@ export class UpstreamError extends Error {
     this.retryAfterMs = retryAfterMs
     this.unreached = unreached
     this.silent = silent
+    this.trickling = trickling
     this.authoritative = authoritative
     this.foreign = foreign
   }
@@ -72,4 +77,9 @@ export class AllUpstreamsFailedError extends Error {
       (all.length > 0 && all.every(({ kind }) => kind === 'not-found'))
     )
   }
+}
+
+/** The reason why a request was given up: another upstream was quicker. No fault of anybody. */
+export class OutrunError extends Error {
+  override readonly name = 'OutrunError'
 }

@@ -8,7 +8,7 @@ export interface Following extends Sending {
   authorization?: string | undefined
 }
 
-/** The answer at the end of a chain of redirects. */
+/** The answer at the end of a chain of redirects; its `ttfbMs` is the sum of the whole way. */
 export interface Followed extends Answer {
   /** Whether it came from another origin than the one that was asked. */
   elsewhere: boolean
@@ -32,10 +32,12 @@ export async function follow(
 ): Promise<Followed> {
   let at = url
   let trusted = true
+  let ttfbMs = 0
   for (let hops = 0; ; hops++) {
     const sent = trusted && authorization !== undefined ? { ...headers, authorization } : headers
     const answer = await sendTo(connections, upstream, at, { ...sending, headers: sent }, !trusted)
-    if (!REDIRECTS.has(answer.status)) return { ...answer, elsewhere: !trusted }
+    ttfbMs += answer.ttfbMs
+    if (!REDIRECTS.has(answer.status)) return { ...answer, ttfbMs, elsewhere: !trusted }
     discard(answer)
     if (hops === HOPS_LIMIT) throw new UpstreamError('lying', `more than ${HOPS_LIMIT} redirects`, { upstream })
     const next = target({ from: at, location: header(answer.headers, 'location'), upstream, guard: connections.guard })

@@ -7,43 +7,28 @@ import { bareType, MANIFEST_ACCEPT } from '../oci/media-types.js'
 import { parseContentRange } from '../oci/range.js'
 import { printReference, type Reference, type Repository } from '../oci/reference.js'
 import { type Accounts, createAccounts } from './accounts.js'
+import type { BlobStream, FetchedManifest, ManifestHead } from './answers.js'
 import { Asker } from './asker.js'
 import { Bandwidth } from './bandwidth.js'
 import { type BodyOptions, readBody, readWhole } from './body.js'
-import { type Answer, Connections, type Timeouts } from './connections.js'
+import { type Answer, Connections } from './connections.js'
 import type { EgressOptions, Lookup } from './egress.js'
 import { UpstreamError } from './errors.js'
 import { contentLength, header } from './headers.js'
 import { listReferrers, listTags } from './listings.js'
 import { checkManifest, checkManifestType } from './manifest-answer.js'
+import { Pace } from './pace.js'
 import { discard } from './redirects.js'
-import { type Credential, TokenSource } from './token-source.js'
+import { Slots } from './slots.js'
+import { TokenSource } from './token-source.js'
 import { Traffic } from './traffic.js'
+import type { BlobOptions, UpstreamOptions } from './upstream-options.js'
 
-export interface UpstreamOptions {
-  /** `docker.io` */
-  registry: string
-  /** `hub` */
-  name: string
-  /** May have a path prefix: `https://registry-1.docker.io`, `http://127.0.0.1:5001/prefix`. */
-  url: string
-  /** An origin's word on tags and its 404 count. */
-  role: 'origin' | 'mirror'
-  /** A mirror's word on tags: like an origin's, not at all, or while no origin can be reached. */
-  resolve: 'always' | 'never' | 'fallback'
-  /** Patterns of the repositories that it is asked for (lib/glob.ts); empty: all. */
-  allow: string[]
-  username?: string | undefined
-  password?: string | undefined
-  /** Further accounts. */
-  credentials?: readonly Credential[] | undefined
-  /** Token services that are trusted like the upstream's own. */
-  realms?: readonly string[] | undefined
-  /** Share of a quota of pulls, from 0 to 1, at which it counts as low; 0 when left out: never. */
-  rateLimitReserve?: number | undefined
-  timeouts: Timeouts
-  egress?: EgressOptions | undefined
-}
+export type { BlobStream, FetchedManifest, ManifestHead } from './answers.js'
+export type { UpstreamOptions } from './upstream-options.js'
+
+const CONNECTIONS = 16
+const RATE_WINDOW_MS = 5000
 
 export interface RegistryClientDeps {
   options: UpstreamOptions
@@ -52,33 +37,6 @@ export interface RegistryClientDeps {
   now: () => number
   /** Instead of the system's look-up of names. */
   lookup?: Lookup | undefined
-}
-
-export interface FetchedManifest {
-  digest: Digest
-  mediaType: string
-  bytes: Buffer
-  /** Which upstream gave it. */
-  upstream: string
-}
-
-export interface ManifestHead {
-  /** Undefined where the upstream does not say. */
-  digest: Digest | undefined
-  mediaType: string
-  size: number | undefined
-  upstream: string
-}
-
-/** A blob's bytes from some offset on. Whoever opened it reads `body` to its end or calls `destroy`. */
-export interface BlobStream {
-  /** Throws UpstreamError `slow`, `down` or `lying`. */
-  body: AsyncIterable<Buffer>
-  /** bytes of the whole blob, wherever the stream begins */
-  size: number | undefined
-  upstream: string
-  /** Closes the connection; also right while the body is being read, which then fails. */
-  destroy(): void
 }
 
 /**
@@ -97,15 +55,22 @@ export class RegistryClient {
   readonly #asker: Asker
 
   constructor({ options, events, log, now, lookup }: RegistryClientDeps) {
-    const { registry, name: upstream, role, timeouts, egress } = options
+    const { registry, name: upstream, role, timeouts, connections: limit = CONNECTIONS, egress } = options
     const base = new URL(options.url)
-    const connections = new Connections({ upstream, ownHost: base.hostname, timeouts, egress, lookup })
+    const connections = new Connections({
+      upstream,
+      ownHost: base.hostname,
+      timeouts,
+      connections: limit,
+      egress,
+      lookup,
+    })
     const { dispatcher, guard } = connections
     const tokens = new TokenSource({ now, timeoutMs: timeouts.connectMs + timeouts.firstByteMs, dispatcher })
     const childLog = log.child({ module: 'upstream', registry, upstream })
     this.options = options
     this.allows = globMatcher(options.allow)
-    this.traffic = new Traffic({ registry, upstream, events })
+    this.traffic = new Traffic({ registry, upstream, events, now })
     this.#connections = connections
     this.#bandwidth = bandwidthOf(egress)
     this.accounts = createAccounts({ ...options, upstream, url: base, tokens, guard, log: childLog, now })
@@ -116,6 +81,7 @@ export class RegistryClient {
       connections,
       accounts: this.accounts,
       traffic: this.traffic,
+      slots: new Slots(limit),
       now,
     })
   }
@@ -124,10 +90,15 @@ export class RegistryClient {
     return this.options.name
   }
 
-  /** end-3 GET. @throws {UpstreamError} also `lying` when it is no manifest or not the one asked for */
-  async getManifest(repository: Repository, reference: Reference, signal?: AbortSignal): Promise<FetchedManifest> {
+  /** end-3 GET; `begun` is told when its turn has come. @throws {UpstreamError} also `lying` when it is no manifest or not the one asked for */
+  async getManifest(
+    repository: Repository,
+    reference: Reference,
+    signal?: AbortSignal,
+    begun?: () => void,
+  ): Promise<FetchedManifest> {
     const path = `/v2/${repository}/manifests/${printReference(reference)}`
-    const answer = await this.#asker.ask({ path, repository, headers: { accept: MANIFEST_ACCEPT }, signal })
+    const answer = await this.#asker.ask({ path, repository, headers: { accept: MANIFEST_ACCEPT }, signal, begun })
     const bytes = await this.#whole(answer, signal)
     const checked = checkManifest({
       reference,
@@ -140,7 +111,12 @@ export class RegistryClient {
   }
 
   /** end-3 HEAD: what the upstream says of a manifest, unchecked but for a page in its place. */
-  async headManifest(repository: Repository, reference: Reference, signal?: AbortSignal): Promise<ManifestHead> {
+  async headManifest(
+    repository: Repository,
+    reference: Reference,
+    signal?: AbortSignal,
+    begun?: () => void,
+  ): Promise<ManifestHead> {
     const path = `/v2/${repository}/manifests/${printReference(reference)}`
     const answer = await this.#asker.ask({
       method: 'HEAD',
@@ -148,6 +124,7 @@ export class RegistryClient {
       repository,
       headers: { accept: MANIFEST_ACCEPT },
       signal,
+      begun,
     })
     discard(answer)
     const { headers } = answer
@@ -167,12 +144,26 @@ export class RegistryClient {
    *
    * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
    */
-  async getBlob(repository: Repository, digest: Digest, from: number, signal?: AbortSignal): Promise<BlobStream> {
+  async getBlob(
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal?: AbortSignal,
+    { mayLeave, begun }: BlobOptions = {},
+  ): Promise<BlobStream> {
     const path = `/v2/${repository}/blobs/${digest}`
     const ending = new AbortController()
     const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
     const headers = from > 0 ? { range: `bytes=${from}-` } : {}
-    const answer = await this.#asker.ask({ path, repository, headers, signal, accept: from > 0 ? [416] : [] })
+    const answer = await this.#asker.ask({
+      path,
+      repository,
+      wanted: 'blob',
+      headers,
+      signal,
+      begun,
+      accept: from > 0 ? [416] : [],
+    })
     if (answer.status === 416) {
       discard(answer)
       return this.#nothingAfter(from, await this.statBlob(repository, digest, signal))
@@ -180,7 +171,8 @@ export class RegistryClient {
     try {
       const { size, skip } = this.#blobFacts(answer, from)
       const length = size === undefined ? undefined : size - from
-      const body = readBody(answer, { ...this.#bodyOptions(either), skip, length })
+      const pace = mayLeave && this.#paceOf(mayLeave)
+      const body = readBody(answer, { ...this.#bodyOptions(either), skip, length, pace })
       const destroy = () => {
         ending.abort(new UpstreamError('down', 'the stream was closed', { upstream: this.name }))
         answer.body.destroy()
@@ -203,9 +195,10 @@ export class RegistryClient {
     repository: Repository,
     digest: Digest,
     signal?: AbortSignal,
+    begun?: () => void,
   ): Promise<{ size: number; upstream: string }> {
     const path = `/v2/${repository}/blobs/${digest}`
-    const head = await this.#asker.ask({ method: 'HEAD', path, repository, signal, accept: [405, 501] })
+    const head = await this.#asker.ask({ method: 'HEAD', path, repository, signal, begun, accept: [405, 501] })
     discard(head)
     if (head.status === 200) {
       this.#refusePage(head)
@@ -273,6 +266,11 @@ export class RegistryClient {
 
   #whole(answer: Answer, signal: AbortSignal | undefined): Promise<Buffer> {
     return readWhole(answer, MANIFEST_LIMIT, { ...this.#bodyOptions(signal), length: contentLength(answer.headers) })
+  }
+
+  #paceOf(mayLeave: () => boolean): Pace | undefined {
+    const { minBytesPerSecond = 0, rateWindowMs: windowMs = RATE_WINDOW_MS } = this.options
+    return minBytesPerSecond > 0 ? new Pace({ upstream: this.name, minBytesPerSecond, windowMs, mayLeave }) : undefined
   }
 
   #bodyOptions(signal: AbortSignal | undefined): Omit<BodyOptions, 'length'> {

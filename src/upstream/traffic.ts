@@ -1,10 +1,13 @@
 import type { EventBus } from '../events.js'
 import type { UpstreamError } from './errors.js'
+import { MovingAverage } from './moving-average.js'
+import type { Measure, Measured, Wanted } from './preference.js'
 
 export interface TrafficOptions {
   registry: string
   upstream: string
   events: EventBus
+  now: () => number
 }
 
 /** What went to and came from one upstream since the start. */
@@ -20,10 +23,14 @@ export interface TrafficFigures {
   bytesPerSecond: number
 }
 
-/** How much the newest measurement weighs in a moving average. */
-const WEIGHT = 0.2
-/** Bodies below this say more of the latency than of the bandwidth. */
+/** Bodies below this say more of the latency than of the bandwidth, */
 const RATE_SAMPLE_BYTES = 64 * 1024
+/** unless they took as long as this. */
+const RATE_SAMPLE_MS = 2000
+/** So many good answers are taken for granted, so that one failure moves nobody. */
+const GOODWILL = 2
+/** Failures that speak against asking it first; the others are dealt with where they arise. */
+const FAULTS = new Set(['down', 'slow', 'lying'])
 
 /** Counts one upstream's traffic and tells it as events. */
 export class Traffic {
@@ -32,28 +39,43 @@ export class Traffic {
   #requests = 0
   #errors = 0
   #bytes = 0
-  #ttfbMs: number | undefined
-  #bytesPerSecond: number | undefined
+  readonly #ttfbMs: MovingAverage
+  /** Of answers that were good, so that nobody is preferred for being quick to refuse. */
+  readonly #goodMs: Record<Wanted, MovingAverage>
+  readonly #bytesPerSecond: MovingAverage
+  readonly #faults: MovingAverage
 
-  constructor({ registry, upstream, events }: TrafficOptions) {
+  constructor({ registry, upstream, events, now }: TrafficOptions) {
     this.#subject = { registry, upstream }
     this.#events = events
+    this.#ttfbMs = new MovingAverage(now)
+    this.#goodMs = { manifest: new MovingAverage(now), blob: new MovingAverage(now) }
+    this.#bytesPerSecond = new MovingAverage(now)
+    this.#faults = new MovingAverage(now)
   }
 
   requested(): void {
     this.#requests++
   }
 
-  answered(status: number, ttfbMs: number): void {
-    this.#ttfbMs = average(this.#ttfbMs, ttfbMs)
+  answered(status: number, ttfbMs: number, wanted: Wanted): void {
+    this.#ttfbMs.add(ttfbMs)
+    if (status < 300) this.#goodMs[wanted].add(ttfbMs)
+    this.#faults.add(0)
     this.#events.emit('upstream.answered', { ...this.#subject, status, ttfbMs })
+  }
+
+  /** It was given up after so long because another one was quicker: no fault, but it takes at least so long. */
+  outrun(afterMs: number, wanted: Wanted): void {
+    this.#ttfbMs.add(afterMs)
+    this.#goodMs[wanted].add(afterMs)
   }
 
   received(bytes: number, durationMs: number): void {
     if (bytes === 0) return
     this.#bytes += bytes
-    if (bytes >= RATE_SAMPLE_BYTES) {
-      this.#bytesPerSecond = average(this.#bytesPerSecond, (bytes * 1000) / Math.max(durationMs, 1))
+    if (bytes >= RATE_SAMPLE_BYTES || durationMs >= RATE_SAMPLE_MS) {
+      this.#bytesPerSecond.add((bytes * 1000) / Math.max(durationMs, 1))
     }
     this.#events.emit('upstream.received', { ...this.#subject, bytes, durationMs })
   }
@@ -61,7 +83,17 @@ export class Traffic {
   failed({ kind, message }: UpstreamError): void {
     if (kind === 'not-found') return
     this.#errors++
+    if (FAULTS.has(kind)) this.#faults.add(1)
     this.#events.emit('upstream.failed', { ...this.#subject, kind, reason: message })
+  }
+
+  /** What its place in the order is decided by. */
+  measured(wanted: Wanted): Measured {
+    return {
+      ttfbMs: measureOf(this.#goodMs[wanted]),
+      bytesPerSecond: wanted === 'blob' ? measureOf(this.#bytesPerSecond) : undefined,
+      errors: ((this.#faults.value ?? 0) * this.#faults.weight) / (this.#faults.weight + GOODWILL),
+    }
   }
 
   figures(): TrafficFigures {
@@ -69,12 +101,12 @@ export class Traffic {
       requests: this.#requests,
       errors: this.#errors,
       bytes: this.#bytes,
-      ttfbMs: Math.round(this.#ttfbMs ?? 0),
-      bytesPerSecond: Math.round(this.#bytesPerSecond ?? 0),
+      ttfbMs: Math.round(this.#ttfbMs.value ?? 0),
+      bytesPerSecond: Math.round(this.#bytesPerSecond.value ?? 0),
     }
   }
 }
 
-function average(before: number | undefined, sample: number): number {
-  return before === undefined ? sample : before + WEIGHT * (sample - before)
+function measureOf({ value, weight }: MovingAverage): Measure | undefined {
+  return value === undefined ? undefined : { value, weight }
 }

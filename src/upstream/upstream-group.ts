@@ -6,11 +6,13 @@ import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { gatherWords, type Word } from './agreement.js'
 import { BlobTransfer } from './blob-transfer.js'
 import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import { firstAnswer, type Inquiry, RefusedAnswerError } from './first-answer.js'
 import type { RateLimit } from './headers.js'
 import { Health } from './health.js'
+import { preferenceOf, trialOf, type Wanted } from './preference.js'
 import { type FetchedManifest, type ManifestHead, RegistryClient, type UpstreamOptions } from './registry-client.js'
 import type { TrafficFigures } from './traffic.js'
-import { Upstream, worthATry } from './upstream.js'
+import { Upstream } from './upstream.js'
 
 export interface UpstreamGroupDeps {
   /** `docker.io` */
@@ -58,7 +60,7 @@ export interface UpstreamStanding extends TrafficFigures {
 /** Mirrors that are asked at once what a tag is. */
 const VOTERS = 3
 
-type Ask<Answer> = (upstream: Upstream) => Promise<Answer>
+type Ask<Answer> = Inquiry<Answer>['ask']
 
 /**
  * All upstreams of one registry. Every question goes to those that may answer it, in order, until one does; those that
@@ -68,6 +70,11 @@ type Ask<Answer> = (upstream: Upstream) => Promise<Answer>
 export class UpstreamGroup {
   readonly registry: string
   readonly #upstreams: readonly Upstream[]
+  /** The order given last, so that near-equals do not take turns. */
+  readonly #preference: Record<Wanted, { order: number[]; times: number }> = {
+    manifest: { order: [], times: 0 },
+    blob: { order: [], times: 0 },
+  }
 
   constructor({ registry, upstreams }: UpstreamGroupDeps) {
     this.registry = registry
@@ -95,21 +102,22 @@ export class UpstreamGroup {
     reference: Reference,
     { among, not, signal }: ManifestOptions,
   ): Promise<FetchedManifest> {
-    const ask: Ask<FetchedManifest> = async ({ client, name }) => {
-      const manifest = await client.getManifest(repository, reference, signal)
+    const ask: Ask<FetchedManifest> = async ({ client, name }, either, begun) => {
+      const manifest = await client.getManifest(repository, reference, either, begun)
       if (!not?.(name, manifest.digest)) return manifest
       throw new RefusedAnswerError('lying', 'an answer that was given up before', { upstream: name })
     }
-    const final = reference.kind === 'tag'
-    const upstreams = this.#among(among)
-    return this.#firstAnswer(repository, final ? upstreams : sparing(upstreams), ask, { final, signal })
+    if (reference.kind === 'tag') return this.#word(repository, ask, { among, signal })
+    const upstreams = this.#among(among, this.#preferred('manifest', repository))
+    return this.#firstAnswer(repository, sparing(upstreams), ask, { final: false, equals: upstreams, signal })
   }
 
   /** @throws {UpstreamError} an origin's own not-found, at once */
   headManifest(repository: Repository, tag: Tag, { among, signal }: AskingOptions): Promise<ManifestHead> {
     const reference: Reference = { kind: 'tag', tag }
-    const ask: Ask<ManifestHead> = ({ client }) => client.headManifest(repository, reference, signal)
-    return this.#firstAnswer(repository, this.#among(among), ask, { final: true, signal })
+    const ask: Ask<ManifestHead> = ({ client }, either, begun) =>
+      client.headManifest(repository, reference, either, begun)
+    return this.#word(repository, ask, { among, signal })
   }
 
   /**
@@ -129,8 +137,10 @@ export class UpstreamGroup {
   }
 
   statBlob(repository: Repository, digest: Digest, signal?: AbortSignal): Promise<{ size: number; upstream: string }> {
-    const ask: Ask<{ size: number; upstream: string }> = ({ client }) => client.statBlob(repository, digest, signal)
-    return this.#firstAnswer(repository, this.#upstreams, ask, { final: false, signal })
+    const ask: Ask<{ size: number; upstream: string }> = ({ client }, either, begun) =>
+      client.statBlob(repository, digest, either, begun)
+    const upstreams = this.#preferred('manifest', repository)
+    return this.#firstAnswer(repository, upstreams, ask, { final: false, equals: upstreams, signal })
   }
 
   /**
@@ -139,13 +149,14 @@ export class UpstreamGroup {
    * @param sizeBytes what the blob must have, when a manifest has said so
    */
   openTransfer(repository: Repository, digest: Digest, sizeBytes?: number): BlobTransfer {
-    return new BlobTransfer({ repository, digest, sizeBytes, upstreams: this.#candidates(repository, this.#upstreams) })
+    const upstreams = this.#candidates(repository, this.#preferred('blob', repository))
+    return new BlobTransfer({ repository, digest, sizeBytes, upstreams })
   }
 
   /** All tags, from an origin if one answers. @throws {UpstreamError} an origin's own not-found, at once */
   listTags(repository: Repository, signal?: AbortSignal): Promise<string[]> {
     const ask: Ask<string[]> = ({ client }) => client.listTags(repository, signal)
-    return this.#firstAnswer(repository, this.#originsFirst(), ask, { final: true, signal })
+    return this.#firstAnswer(repository, this.#originsFirst(), ask, { final: true, equals: [], signal })
   }
 
   listReferrers(
@@ -156,7 +167,7 @@ export class UpstreamGroup {
   ): Promise<{ descriptors: Descriptor[]; filtered: boolean }> {
     const ask: Ask<{ descriptors: Descriptor[]; filtered: boolean }> = ({ client }) =>
       client.listReferrers(repository, digest, artifactType, signal)
-    return this.#firstAnswer(repository, this.#originsFirst(), ask, { final: true, signal })
+    return this.#firstAnswer(repository, this.#originsFirst(), ask, { final: true, equals: [], signal })
   }
 
   states(): UpstreamStanding[] {
@@ -180,22 +191,23 @@ export class UpstreamGroup {
     repository: Repository,
     upstreams: readonly Upstream[],
     ask: Ask<Answer>,
-    { final, signal }: { final: boolean; signal: AbortSignal | undefined },
+    { final, equals, signal }: { final: boolean; equals: readonly Upstream[]; signal: AbortSignal | undefined },
   ): Promise<Answer> {
-    const failures: UpstreamError[] = []
-    for await (const upstream of inTurn(this.#candidates(repository, upstreams), repository, failures, signal)) {
-      try {
-        const answer = await ask(upstream)
-        upstream.health.succeeded()
-        return answer
-      } catch (error) {
-        if (!(error instanceof UpstreamError)) throw error
-        if (!(error instanceof RefusedAnswerError)) upstream.failed(repository, error)
-        if (final && error.authoritative) throw error
-        failures.push(error)
-      }
-    }
-    throw new AllUpstreamsFailedError(failures)
+    const candidates = this.#candidates(repository, upstreams)
+    return firstAnswer({ repository, candidates, ask, final, equals, signal })
+  }
+
+  /** All, those that have shown to be clearly better first; only for what a digest proves. */
+  #preferred(wanted: Wanted, repository: Repository): Upstream[] {
+    const measured = this.#upstreams.map(({ client }) => client.traffic.measured(wanted))
+    const last = this.#preference[wanted]
+    last.order = preferenceOf(measured, last.order)
+    const canBeAsked = (upstream: Upstream | undefined) =>
+      upstream?.client.allows(repository) && upstream.health.state === 'up' && !upstream.refusal(repository)
+    const open = last.order.filter((index) => canBeAsked(this.#upstreams[index]))
+    const trial = trialOf(open, measured, last.times++)
+    const order = trial === undefined ? last.order : [trial, ...last.order.filter((index) => index !== trial)]
+    return order.map((index) => this.#upstreams[index] as Upstream)
   }
 
   /** @throws {AllUpstreamsFailedError} when `allow` leaves nobody */
@@ -206,9 +218,15 @@ export class UpstreamGroup {
     throw new AllUpstreamsFailedError([new UpstreamError('denied', message, { upstream: this.registry })])
   }
 
-  #among(among: Among): Upstream[] {
+  /** What a tag is, as configured: never of whoever is quicker, but where one origin is as good as the other. */
+  #word<Answer>(repository: Repository, ask: Ask<Answer>, { among, signal }: AskingOptions): Promise<Answer> {
+    const upstreams = this.#among(among)
+    return this.#firstAnswer(repository, upstreams, ask, { final: true, equals: upstreams.filter(isOrigin), signal })
+  }
+
+  #among(among: Among, upstreams = this.#upstreams): Upstream[] {
     const { hasOrigin } = this
-    return this.#upstreams.filter((upstream) => {
+    return upstreams.filter((upstream) => {
       const { resolve } = upstream.client.options
       if (among === 'all') return true
       if (!hasOrigin) return among === 'origins' && resolve !== 'never'
@@ -245,9 +263,6 @@ export function createUpstreamGroup({
   return new UpstreamGroup({ registry, upstreams: members })
 }
 
-/** An answer that the caller would not have; no fault of the upstream. */
-class RefusedAnswerError extends UpstreamError {}
-
 /** Those with enough left of their quota first: a manifest counts as a pull, whoever gives it proves it by its digest. */
 function sparing(upstreams: readonly Upstream[]): Upstream[] {
   const low = upstreams.filter(({ client }) => client.accounts.quotaLow)
@@ -256,29 +271,4 @@ function sparing(upstreams: readonly Upstream[]): Upstream[] {
 
 function isOrigin({ client }: Upstream): boolean {
   return client.options.role === 'origin'
-}
-
-/**
- * Whom to ask, in order: the usable ones; then, if none of those gave so much as a refusal, those left alone for now,
- * so that nothing fails without anybody having been asked. What was passed over is added to `failures`.
- */
-async function* inTurn(
-  candidates: readonly Upstream[],
-  repository: Repository,
-  failures: UpstreamError[],
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Upstream> {
-  const skipped: Upstream[] = []
-  for (const upstream of candidates) {
-    const refusal = upstream.refusal(repository)
-    if (refusal) failures.push(refusal)
-    else if (upstream.health.usable()) yield upstream
-    else skipped.push(upstream)
-  }
-  const somebodySpoke = failures.some(({ kind }) => kind === 'not-found' || kind === 'denied')
-  for (const upstream of skipped) {
-    if (somebodySpoke) failures.push(upstream.health.skipped())
-    else if (await worthATry(upstream, signal)) yield upstream
-    else failures.push(upstream.health.skipped())
-  }
 }

@@ -49,6 +49,9 @@ describe('one fault, with its place', () => {
     ['nothing at once', 'prefetch:\n  concurrency: 0\n', '2:16: "0" is not a whole number from 1 to 100'],
     ['more at once than may be', 'prefetch:\n  concurrency: 101\n', '2:16: "101" is not a whole number from 1 to 100'],
     ['half a time', 'prefetch:\n  hotAfter: 2.5\n', '2:13: "2.5" is not a whole number from 1 to 100'],
+    ['no connection', 'upstream:\n  connections: 0\n', '2:16: "0" is not a whole number from 1 to 64'],
+    ['more connections than may be', 'upstream:\n  connections: 65\n', '2:16: "65" is not a whole number from 1'],
+    ['a rate without unit', 'upstream:\n  minRate: 16\n', '2:12: "16" needs a unit: one of B, KB'],
     // listen
     ['no address', 'server:\n  listen: everywhere\n', '2:11: "everywhere" is not an address to listen on'],
     [

@@ -53,6 +53,8 @@ describe('without a file', () => {
           realms: [],
           rateLimitReserve: 0.1,
           timeouts: { connectMs: 3000, firstByteMs: 10_000, idleMs: 10_000 },
+          connections: 16,
+          minBytesPerSecond: 16_384,
           egress: {
             proxy: undefined,
             noProxy: [],
@@ -242,6 +244,20 @@ describe('upstreams', () => {
     )}`
 
     expect(firstUpstream(text).timeouts).toEqual({ connectMs: 1000, firstByteMs: 10_000, idleMs: 250 })
+  })
+
+  test('connections and minRate come from upstream and are overridden one by one; 0B is no minimum', () => {
+    const all = `upstream: { connections: 8, minRate: 0B }`
+    const upstreams = `upstreams: [{ url: "${HUB}", minRate: 1MiB }]`
+
+    expect(firstUpstream(`${all}\n${registry(upstreams)}`)).toMatchObject({
+      connections: 8,
+      minBytesPerSecond: 2 ** 20,
+    })
+    expect(firstUpstream(registry(`upstreams: [{ url: "${HUB}", connections: 1, minRate: 0B }]`))).toMatchObject({
+      connections: 1,
+      minBytesPerSecond: 0,
+    })
   })
 
   test('one without a name, role or resolve is a mirror by the name of its host, which resolves as fallback', () => {

@@ -21,9 +21,9 @@ describe('an upstream that wants a token', () => {
     const digest = upstream.addBlob(1000)
     const client = clientOf(upstream.url)
 
-    const streams = await Promise.all(Array.from({ length: 50 }, () => client.getBlob(REPOSITORY, digest, 0)))
+    const read = async () => digestOfBody((await client.getBlob(REPOSITORY, digest, 0)).body, digest)
 
-    expect(new Set(await Promise.all(streams.map(({ body }) => digestOfBody(body, digest))))).toEqual(new Set([digest]))
+    expect(new Set(await Promise.all(Array.from({ length: 50 }, read)))).toEqual(new Set([digest]))
     expect(upstream.tokenRequests).toBe(1)
   })
 

@@ -9,6 +9,7 @@ test.each<[UpstreamFailure, UpstreamErrorOptions, Consequence]>([
   ['down', { unreached: true }, { kind: 'open' }],
   ['slow', {}, { kind: 'count' }],
   ['slow', { silent: true }, { kind: 'open' }],
+  ['slow', { trickling: true }, { kind: 'alive' }],
   ['lying', {}, { kind: 'alive' }],
   ['lying', { foreign: true }, { kind: 'count' }],
   ['limited', {}, { kind: 'rest', forMs: 60_000 }],

@@ -1,0 +1,28 @@
+import type { Digest } from '../oci/digest.js'
+
+export interface FetchedManifest {
+  digest: Digest
+  mediaType: string
+  bytes: Buffer
+  /** Which upstream gave it. */
+  upstream: string
+}
+
+export interface ManifestHead {
+  /** Undefined where the upstream does not say. */
+  digest: Digest | undefined
+  mediaType: string
+  size: number | undefined
+  upstream: string
+}
+
+/** A blob's bytes from some offset on. Whoever opened it reads `body` to its end or calls `destroy`. */
+export interface BlobStream {
+  /** Throws UpstreamError `slow`, `down` or `lying`. */
+  body: AsyncIterable<Buffer>
+  /** bytes of the whole blob, wherever the stream begins */
+  size: number | undefined
+  upstream: string
+  /** Closes the connection; also right while the body is being read, which then fails. */
+  destroy(): void
+}

@@ -1,0 +1,106 @@
+import type { Repository } from '../oci/reference.js'
+import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import { hedgeDelay, hedged } from './hedge.js'
+import { type Upstream, worthATry } from './upstream.js'
+
+export interface Inquiry<Answer> {
+  repository: Repository
+  /** In the order in which they are to be asked. */
+  candidates: readonly Upstream[]
+  /** `begun` is to be called once the request is sent. */
+  ask: (upstream: Upstream, signal: AbortSignal | undefined, begun: () => void) => Promise<Answer>
+  /** Whether an origin's not-found ends it. */
+  final: boolean
+  /** Those of whom one may be asked beside another that is late, once: their answers are worth the same. */
+  equals: readonly Upstream[]
+  signal: AbortSignal | undefined
+}
+
+/** An answer that the caller would not have; no fault of the upstream. */
+export class RefusedAnswerError extends UpstreamError {}
+
+/**
+ * Asks one after the other until one answers; one more at once where the first is late.
+ *
+ * @throws {UpstreamError} an origin's own not-found, if that is final
+ * @throws {AllUpstreamsFailedError} with what each said; or the signal's reason
+ */
+export async function firstAnswer<Answer>(inquiry: Inquiry<Answer>): Promise<Answer> {
+  const { signal } = inquiry
+  const failures: UpstreamError[] = []
+  const asked = new Set<Upstream>()
+  const attempt = (upstream: Upstream) => {
+    asked.add(upstream)
+    return (either: AbortSignal | undefined, begun: () => void) => {
+      const ask = () => inquiry.ask(upstream, either, begun)
+      return attemptAt(upstream, ask, inquiry, failures)
+    }
+  }
+  let hedges = 0
+  const second = () => {
+    const next = hedges === 0 ? nextEqual(inquiry, asked) : undefined
+    if (next) hedges++
+    return next && attempt(next)
+  }
+  for await (const upstream of inTurn(inquiry, failures, asked)) {
+    const { value: usualMs } = upstream.client.traffic.measured('manifest').ttfbMs ?? {}
+    const first = attempt(upstream)
+    const answer = await (inquiry.equals.includes(upstream)
+      ? hedged({ first, afterMs: hedgeDelay(usualMs), second, signal })
+      : first(signal, () => {}))
+    if (answer !== undefined) return answer
+  }
+  throw new AllUpstreamsFailedError(failures)
+}
+
+/** @returns undefined where it failed, with what it said added to `failures` */
+async function attemptAt<Answer>(
+  upstream: Upstream,
+  ask: () => Promise<Answer>,
+  { repository, final }: Inquiry<Answer>,
+  failures: UpstreamError[],
+): Promise<Answer | undefined> {
+  try {
+    const answer = await ask()
+    upstream.health.succeeded()
+    return answer
+  } catch (error) {
+    if (!(error instanceof UpstreamError)) throw error
+    if (!(error instanceof RefusedAnswerError)) upstream.failed(repository, error)
+    if (final && error.authoritative) throw error
+    failures.push(error)
+    return undefined
+  }
+}
+
+function nextEqual({ candidates, equals, repository }: Inquiry<unknown>, asked: Set<Upstream>): Upstream | undefined {
+  return candidates.find(
+    (each) => !asked.has(each) && equals.includes(each) && !each.refusal(repository) && each.health.usable(),
+  )
+}
+
+/**
+ * Whom to ask, in order: the usable ones; then, if none of those gave so much as a refusal, those left alone for now,
+ * so that nothing fails without anybody having been asked. What was passed over is added to `failures`.
+ */
+async function* inTurn(
+  { candidates, repository, signal }: Inquiry<unknown>,
+  failures: UpstreamError[],
+  asked: Set<Upstream>,
+): AsyncGenerator<Upstream> {
+  const skipped: Upstream[] = []
+  for (const upstream of candidates) {
+    if (asked.has(upstream)) continue
+    const refusal = upstream.refusal(repository)
+    if (refusal) failures.push(refusal)
+    else if (upstream.health.usable()) yield upstream
+    else skipped.push(upstream)
+  }
+  const somebodySpoke = failures.some(({ kind }) => kind === 'not-found' || kind === 'denied')
+  for (const upstream of skipped) {
+    if (asked.has(upstream)) continue
+    if (somebodySpoke) failures.push(upstream.health.skipped())
+    else if (await worthATry(upstream, signal)) yield upstream
+    else failures.push(upstream.health.skipped())
+  }
+}
