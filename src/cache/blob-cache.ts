@@ -198,8 +198,6 @@ export class BlobCache {
       fill = await starting
       await this.#settled(fill, async (finished) => {
         if (!finished.file) return finished.removeFile()
-        // What must go for it goes first, so that the store never holds more than it may.
-        await eviction.settled()
         const blob = { digest, size: finished.received, manifest: false, source: finished.upstream }
         // From here on it counts as stored, not as being filled: never as both.
         parts.resize(digest, 0)

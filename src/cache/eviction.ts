@@ -55,12 +55,6 @@ export class Eviction {
     })
   }
 
-  /** Resolves when what has to go has gone, or nothing more can; whoever adds to the cache waits for it. */
-  async settled(): Promise<void> {
-    this.kick()
-    await this.#running
-  }
-
   /** The disk is full before the cache is: makes room for about `bytes`. */
   relieve(bytes: number): void {
     this.#owed = Math.max(this.#owed, bytes)

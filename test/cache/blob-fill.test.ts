@@ -155,6 +155,23 @@ describe('BlobFill', () => {
     await fill.release()
   })
 
+  test('with every byte here and the digest not compared yet, all but the last one can be read', async () => {
+    const content = randomBytes(BIG)
+    const end = latch()
+    const fill = await begin(content, new ScriptedSource({ content, endGate: end.opened }))
+    const reader = fill.reader()
+    await expect.poll(() => fill.received).toBe(BIG)
+
+    await expect.poll(() => reader.read(Buffer.alloc(100), BIG - 10)).toBe(9)
+    const last = reader.read(Buffer.alloc(100), BIG - 1)
+    end.open()
+
+    expect(await last).toBe(1)
+    await reader.close()
+    await fill.done
+    await fill.release()
+  })
+
   test('a reader that has seen nothing of a lie gets the truth of the next upstream', async () => {
     const content = randomBytes(BIG)
     const lie = Buffer.from(content)

@@ -76,3 +76,14 @@ test('a run that does not end, since as much comes as goes, looks again at what 
   await expect.poll(() => eviction.sizeBytes).toBe(LIMIT)
   expect(evicted.slice(0, 10)).toContain(digestOf(oldest))
 })
+
+test('a full disk gets room though the limit is not reached', async () => {
+  const blobs = [randomBytes(BLOB), randomBytes(BLOB)]
+  for (const bytes of blobs) await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
+  eviction.kick()
+  expect(eviction.sizeBytes).toBe(LIMIT)
+
+  eviction.relieve(1)
+
+  await expect.poll(() => eviction.sizeBytes).toBe(BLOB)
+})

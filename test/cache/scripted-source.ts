@@ -11,6 +11,8 @@ export interface Stream {
   upstream?: string
   /** Awaited before each chunk, so that a test decides when bytes arrive. */
   gate?: (offset: number) => Promise<void> | void
+  /** Awaited after the last chunk, before the stream ends. */
+  endGate?: Promise<void>
 }
 
 /** A source that plays one stream after the other and remembers what was asked of it. */
@@ -43,7 +45,7 @@ export class ScriptedSource implements BlobSource {
 }
 
 async function* play(
-  { content, breakAfter = Number.POSITIVE_INFINITY, chunk = 16_384, gate }: Stream,
+  { content, breakAfter = Number.POSITIVE_INFINITY, chunk = 16_384, gate, endGate }: Stream,
   from: number,
 ): AsyncGenerator<Buffer> {
   for (let at = from; at < content.length; at += chunk) {
@@ -52,4 +54,5 @@ async function* play(
     if (sent >= breakAfter) throw new Error('cut')
     yield content.subarray(at, Math.min(at + chunk, from + breakAfter))
   }
+  await endGate
 }

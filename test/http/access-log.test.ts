@@ -46,6 +46,18 @@ describe('one line a request', () => {
   })
 
   test.each([
+    ['GET', '/v2/'],
+    ['GET', '/nothing'],
+    ['HEAD', '/v2/'],
+  ])('%s %s: the length of an answer that is no content', async (method, path) => {
+    const response = await fetch(served.url + path, { method })
+    const { byteLength } = await response.arrayBuffer()
+
+    await expect.poll(() => served.lines.length).toBe(1)
+    expect(served.lines[0]).toMatchObject({ bytes: byteLength })
+  })
+
+  test.each([
     ['a range', '/v2/library/app/blobs/sha256:a'],
     ['a bad escape', '/v2/%zz'],
     ['nothing there', '/nothing'],

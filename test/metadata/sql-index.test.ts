@@ -210,3 +210,12 @@ describe('opening', () => {
     expect(opened.fresh).toBe(true)
   })
 })
+
+test('where its file cannot be made it is kept in memory, and says so', () => {
+  const opened = SqlIndex.open({ file: join(folder.path, 'absent', 'index.db'), now: () => clock })
+
+  expect(opened).toMatchObject({ fresh: true, trouble: { inMemory: true } })
+  opened.index.addCached({ digest: digest('a'), size: 5000, manifest: false })
+  expect(opened.index.find(digest('a'))).toMatchObject({ size: 5000, cached: true })
+  opened.index.close()
+})

@@ -92,9 +92,9 @@ function emit(events: EventBus, request: FastifyRequest, reply: FastifyReply): v
 }
 
 /** What an answer other than content had as its body. */
-function lengthOf(request: FastifyRequest, { raw }: FastifyReply): number {
-  const hasBody = request.method !== 'HEAD' && raw.statusCode !== 304 && raw.writableFinished
-  return hasBody ? Number(raw.getHeader('content-length') ?? 0) : 0
+function lengthOf(request: FastifyRequest, reply: FastifyReply): number {
+  const hasBody = request.method !== 'HEAD' && reply.raw.statusCode !== 304 && reply.raw.writableFinished
+  return hasBody ? Number(reply.getHeader('content-length') ?? 0) : 0
 }
 
 function statusOf({ raw }: FastifyReply): number {
