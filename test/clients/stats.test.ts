@@ -112,15 +112,17 @@ describe('/stats after an hour of mixed traffic', () => {
       Array.from({ length: 12 }, async (_, n) => (await factsOf(skopeo, `${hub}/library/twenty-${n + 1}`)).layers[0]!),
     )
     const large = (await factsOf(skopeo, `${hub}/library/large`)).layers[0]!
+    // Random bytes that nothing else here has: what is pushed and fetched alike counts as pushed.
     await skopeo(
       'copy',
       '--src-tls-verify=false',
       '--dest-tls-verify=false',
-      `docker://${hub}/library/hello`,
+      `docker://${hub}/library/fault-cut`,
       `docker://${HOST}/local/pushed:v1`,
     )
-    const pushed = await factsOf(skopeo, `${hub}/library/hello`)
-    const manifest = (await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${hub}/library/hello`)).stdout
+    const pushed = await factsOf(skopeo, `${hub}/library/fault-cut`)
+    const manifest = (await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${hub}/library/fault-cut`))
+      .stdout
     const config = (await read(`${mirror.url}/v2/local/pushed/blobs/${pushed.config}`)).bytes
 
     for (let now = 0; now < MINUTES; now++) await Promise.all([minute(now, layers, large), sleep(MINUTE_MS)])
