@@ -186,10 +186,11 @@ interface CacheParts {
 
 async function buildCache({ config, storage, store, index, hot, events, log }: CacheParts) {
   const { maxSizeBytes, lowWatermark } = config.storage
+  const { segments } = config.upstream
   const parts = await PartFolder.open(storage.fillsDir)
   const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
   const trouble = new Complaint()
-  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, maxSizeBytes })
+  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, maxSizeBytes, segments })
   const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, trouble, log })
   return { parts, eviction, blobs, manifests }
 }

@@ -8,6 +8,7 @@ import type { Digest } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import { BlobFill } from './blob-fill.js'
 import type { BlobSource } from './blob-source.js'
+import type { SegmentOptions } from './download.js'
 import type { Eviction } from './eviction.js'
 import type { HotContent } from './hot-content.js'
 import type { PartFolder } from './part-folder.js'
@@ -23,6 +24,7 @@ export interface BlobCacheDeps {
   trouble: Complaint
   log: Logger
   maxSizeBytes: number
+  segments: SegmentOptions
 }
 
 const UNWRITABLE = 'storage cannot be written: blobs are passed on uncached until it can'
@@ -153,7 +155,8 @@ export class BlobCache {
 
   /** Beside a download that keeps nothing and has gone too far to be joined. */
   async #passOn(digest: Digest, source: BlobSource): Promise<OpenBlob> {
-    const fill = await BlobFill.start({ digest, source, path: undefined, admit: () => false })
+    const { segments } = this.#deps
+    const fill = await BlobFill.start({ digest, source, segments, path: undefined, admit: () => false })
     this.#passing.add(fill)
     this.#track(
       this.#settled(fill).finally(() => {
@@ -176,7 +179,7 @@ export class BlobCache {
   }
 
   #start(digest: Digest, place: string, source: BlobSource, asked: boolean): Promise<BlobFill> {
-    const { parts, eviction, maxSizeBytes } = this.#deps
+    const { parts, eviction, maxSizeBytes, segments } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
       if (sizeBytes > maxSizeBytes) return false
@@ -185,7 +188,7 @@ export class BlobCache {
       return true
     }
     parts.begin(digest)
-    const starting = BlobFill.start({ digest, source, path: parts.path(digest), admit })
+    const starting = BlobFill.start({ digest, source, segments, path: parts.path(digest), admit })
     this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place, asked })
     return starting
   }

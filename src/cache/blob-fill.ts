@@ -1,20 +1,24 @@
 import type { BlobReader } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
+import { Contributions, liarsAmong, type Testimony } from './contributions.js'
 import { Disclosure } from './disclosure.js'
+import { ContradictionError, Download, type SegmentOptions } from './download.js'
 import { FillReaders } from './fill-readers.js'
 import { RunningDigest } from './running-digest.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
 
 /** So much may wait to be written before the upstream is held back. */
 const UNWRITTEN_LIMIT = 512 * 1024
-const REHASH_CHUNK = 1024 * 1024
 
 export interface BlobFillOptions {
   digest: Digest
   source: BlobSource
+  segments: SegmentOptions
   /** Whether a blob of this size is to be kept; asked before its first byte is, or as it grows where no size is known. */
   admit: (sizeBytes: number) => boolean
+  /** Where the first reader begins: a large blob is fetched from there first. */
+  from?: number | undefined
 }
 
 /**
@@ -33,6 +37,10 @@ export class BlobFill {
   readonly #spool: Spool
   readonly #hash: RunningDigest
   readonly #readers: FillReaders
+  readonly #download: Download
+  readonly #contributions = new Contributions()
+  /** What was given when the whole did not match. */
+  #testimonies: Testimony[] = []
   readonly #disclosure = new Disclosure({ onHurried: () => this.#readers.wake() })
   readonly #abort = new AbortController()
   /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
@@ -42,17 +50,16 @@ export class BlobFill {
   #state: 'filling' | 'verified' | 'failed' = 'filling'
   #failure: unknown
   #users = 1
-  #stream: BlobBytes | undefined
 
   /** Begins, continuing what is in the part file at `path`; without one the bytes are only passed on. */
   static async start({ path, ...options }: BlobFillOptions & { path: string | undefined }): Promise<BlobFill> {
     const spool = path === undefined ? Spool.unkept() : await Spool.open(path)
     const fill = new BlobFill(options, spool)
-    spool.onGrown = () => fill.#readers.wake()
+    spool.onGrown = () => fill.#grown()
     return fill
   }
 
-  private constructor({ digest, source, admit }: BlobFillOptions, spool: Spool) {
+  private constructor({ digest, source, segments, admit, from = 0 }: BlobFillOptions, spool: Spool) {
     this.digest = digest
     this.#source = source
     this.#spool = spool
@@ -62,9 +69,22 @@ export class BlobFill {
       readableAt: (position) => this.#readableAt(position),
       read: (buffer, position) => spool.read(buffer, position),
       end: () => this.#end(),
+      onWaiting: () => this.#download.look(),
       onClosed: () => this.release(),
     })
-    this.done = this.#run()
+    this.#download = new Download({
+      source,
+      spool,
+      hash: this.#hash,
+      contributions: this.#contributions,
+      segments,
+      signal: this.#abort.signal,
+      positions: () => this.#readers.positions,
+      begun: (stream) => this.#begin(stream),
+      arrived: () => this.#arrived(),
+    })
+    const isLarge = source.sizeBytes !== undefined && source.sizeBytes >= segments.minBlob
+    this.done = this.#run(isLarge ? from : 0)
     this.ready = Promise.race([this.#disclosure.known, this.done])
     // Whoever needs to know awaits them; with nobody left a failure is still logged by the cache.
     this.ready.catch(() => {})
@@ -81,7 +101,7 @@ export class BlobFill {
 
   /** Bytes that have arrived. */
   get received(): number {
-    return this.#hash.bytes
+    return this.#spool.held.size
   }
 
   /** Whether every byte is here and has been checked. */
@@ -122,7 +142,7 @@ export class BlobFill {
   /** Ends the download; the part file is kept for the next one. */
   stop(): void {
     this.#abort.abort(new Error('the server is stopping'))
-    this.#stream?.destroy()
+    this.#download.destroy()
   }
 
   /** The starter's last word: readers that are open keep the file open until they close. */
@@ -141,25 +161,33 @@ export class BlobFill {
     return this.#state === 'verified' ? { size: this.received } : undefined
   }
 
+  #grown(): void {
+    this.#readers.wake()
+    // Whoever needs all of it awaits this again, and is told then what went wrong.
+    this.#hash.follow(this.#spool).catch(() => {})
+  }
+
   /** Up to the last byte while the digest is not known to match; nothing where it is checked first. */
   #readableAt(position: number): number {
-    const { readable } = this.#spool
+    const readable = this.#spool.readableTo(position)
     if (this.#state === 'verified') return readable - position
     if (this.#disclosure.holdsBack(this.#size, this.#spool.keeps)) return 0
-    const end = this.#size ?? this.received
+    const end = this.#size ?? this.#spool.held.endAt(0)
     return Math.min(readable, end - 1) - position
   }
 
-  async #run(): Promise<void> {
+  async #run(from: number): Promise<void> {
     try {
-      await this.#inherit()
+      await this.#hash.follow(this.#spool)
+      this.#inherited = this.received > 0
       while (!this.#matches()) {
-        await this.#receive()
+        await this.#receive(from)
         if (this.#matches()) break
         await this.#restart()
       }
       this.#size = this.received
-      await this.#spool.drained()
+      await this.#exposeLiars()
+      await this.#spool.sealed()
       this.#state = 'verified'
       this.#disclosure.tell()
     } catch (error) {
@@ -172,35 +200,18 @@ export class BlobFill {
     }
   }
 
-  /** Takes over what an earlier process left in the part file. */
-  async #inherit(): Promise<void> {
-    const chunk = Buffer.allocUnsafe(Math.min(REHASH_CHUNK, this.#spool.readable))
-    while (this.received < this.#spool.readable) {
-      const count = await this.#spool.read(chunk, this.received)
-      this.#hash.update(chunk.subarray(0, count))
-    }
-    this.#inherited = this.received > 0
-  }
-
   #matches(): boolean {
-    return (this.#size === undefined || this.received === this.#size) && this.#hash.matches()
+    const { bytes } = this.#hash
+    return bytes === this.received && (this.#size === undefined || bytes === this.#size) && this.#hash.matches()
   }
 
-  /** Downloads from where it is to the end, over as many streams as it takes. */
-  async #receive(): Promise<void> {
-    for (let ended = false; !ended; ) {
-      const stream = await this.#source.next(this.received, this.#abort.signal)
-      this.#stream = stream
-      try {
-        if (await this.#begin(stream)) ended = await this.#consume(stream)
-      } catch (error) {
-        this.#abort.signal.throwIfAborted()
-        if (error instanceof ContradictionError) throw error
-        this.#source.failed(error)
-      } finally {
-        stream.destroy()
-      }
-    }
+  /** Downloads all that is missing; once more what could not be written at the end. */
+  async #receive(from: number): Promise<void> {
+    do {
+      await this.#download.run(from)
+      await this.#spool.drained()
+      await this.#hash.follow(this.#spool)
+    } while (this.#hash.bytes < this.received || (this.#size !== undefined && this.received < this.#size))
   }
 
   /** @returns false when what is here cannot be a beginning of what this upstream has, and was cleared */
@@ -211,6 +222,7 @@ export class BlobFill {
       return false
     }
     if (stream.size !== undefined && stream.size !== this.#size) await this.#resize(stream.size)
+    if (this.#size !== undefined) this.#download.size = this.#size
     this.#disclosure.begin(this.#size, this.#spool.keeps)
     return true
   }
@@ -233,20 +245,11 @@ export class BlobFill {
     this.#spool.stopKeeping(undefined)
   }
 
-  /** @returns whether the blob has come to its end */
-  async #consume(stream: BlobBytes): Promise<boolean> {
-    for await (const chunk of stream.body) {
-      this.#abort.signal.throwIfAborted()
-      if (this.#size !== undefined && this.received + chunk.length > this.#size)
-        throw new ContradictionError(`more bytes came from ${this.#upstream} than it announced`)
-      this.#hash.update(chunk)
-      this.#spool.append(chunk)
-      // Nobody has said how large it gets: it may have grown too large by now.
-      if (this.#size === undefined) await this.#keepIfAdmitted(this.received)
-      if (!this.#spool.keeps) await this.#pace()
-      else await this.#spool.drained(UNWRITTEN_LIMIT)
-    }
-    return this.#size === undefined || this.received === this.#size
+  async #arrived(): Promise<void> {
+    // Nobody has said how large it gets: it may have grown too large by now.
+    if (this.#size === undefined) await this.#keepIfAdmitted(this.received)
+    if (!this.#spool.keeps) await this.#pace()
+    else await this.#spool.drained(UNWRITTEN_LIMIT)
   }
 
   /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
@@ -268,21 +271,33 @@ export class BlobFill {
   async #restart(): Promise<void> {
     this.#disclosure.lied()
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
-    if (!this.#inherited) this.#source.lied()
+    if (!this.#inherited) await this.#blame()
     await this.#clear()
     // Only now: somebody may have begun to read while the bytes were being thrown away.
     this.#readers.cut('started')
   }
 
+  /** The one who gave it; of several the next try shows who it was, unless this was that. */
+  async #blame(): Promise<void> {
+    const { upstreams } = this.#contributions
+    const unclear = upstreams.length > 1 && this.#testimonies.length === 0 && this.#spool.keeps
+    if (!unclear) return this.#source.lied(upstreams)
+    this.#testimonies = await this.#contributions.testimonies(this.#spool)
+    this.#source.doubt(upstreams)
+  }
+
+  async #exposeLiars(): Promise<void> {
+    if (this.#testimonies.length === 0 || !this.#spool.keeps) return
+    const liars = await liarsAmong(this.#testimonies, this.#spool)
+    if (liars.length > 0) this.#source.lied(liars)
+  }
+
   async #clear(): Promise<void> {
     await this.#spool.drained()
+    await this.#hash.reset()
+    this.#download.size = Number.POSITIVE_INFINITY
     await this.#spool.clear()
-    this.#hash.reset()
+    this.#contributions.clear()
     this.#inherited = false
   }
-}
-
-/** A source broke its promises in a way that asking it again would not mend. */
-class ContradictionError extends Error {
-  override readonly name = 'ContradictionError'
 }

@@ -8,6 +8,8 @@ export interface FillView {
   read(buffer: Uint8Array, position: number): Promise<number>
   /** How it ended: with so many bytes, or not at all; `undefined` while it goes on. */
   end(): { size: number } | { failure: unknown } | undefined
+  /** Called when a reader begins to wait for bytes. */
+  onWaiting(): void
   /** Called when the last word on a reader has been said: it is closed. */
   onClosed(): Promise<void>
 }
@@ -17,6 +19,8 @@ interface Cursor {
   /** Where its next byte would be read. */
   position: number
   started: boolean
+  /** It waits for a byte at `position`. */
+  waiting: boolean
   /** What it has read, or was promised, turned out to be wrong. */
   cut: boolean
   closed: boolean
@@ -38,9 +42,13 @@ export class FillReaders {
     return Math.min(...[...this.#cursors].map(({ position }) => position))
   }
 
+  get positions(): readonly { position: number; waiting: boolean }[] {
+    return [...this.#cursors]
+  }
+
   /** A reader from any position on; the caller closes it. */
   open(): BlobReader {
-    const cursor: Cursor = { position: 0, started: false, cut: false, closed: false }
+    const cursor: Cursor = { position: 0, started: false, waiting: false, cut: false, closed: false }
     this.#cursors.add(cursor)
     return {
       read: (buffer, position) => this.#read(cursor, buffer, position),
@@ -81,7 +89,10 @@ export class FillReaders {
       const end = this.#view.end()
       if (end && 'failure' in end) throw new Error('the blob could not be fetched', { cause: end.failure })
       if (end && position >= end.size) return 0
+      cursor.waiting = true
+      this.#view.onWaiting()
       await this.changed()
+      cursor.waiting = false
     }
   }
 

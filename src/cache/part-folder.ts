@@ -1,7 +1,9 @@
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../oci/digest.js'
-import { digestOfPartFile, partFile } from '../storage/layout.js'
+import { digestOfPartFile, partFile, rangesFile } from '../storage/layout.js'
+
+const RANGES = rangesFile('.part')
 
 /** A part file that nobody is filling. */
 interface Leftover {
@@ -25,10 +27,15 @@ export class PartFolder {
   /** Takes stock of what an earlier process left. */
   static async open(dir: string): Promise<PartFolder> {
     const folder = new PartFolder(dir)
-    for (const name of await readdir(dir)) {
+    const names = new Set(await readdir(dir))
+    for (const name of names) {
       const digest = digestOfPartFile(name)
-      if (digest) await folder.#takeStock(digest)
+      if (!digest) continue
+      names.delete(rangesFile(name))
+      await folder.#takeStock(digest)
     }
+    // A journal whose part file was published or removed as the process ended.
+    for (const name of names) if (name.endsWith(RANGES)) await rm(join(dir, name), { force: true })
     return folder
   }
 
@@ -74,6 +81,7 @@ export class PartFolder {
   async #remove(digest: Digest): Promise<void> {
     this.#leftovers.delete(digest)
     await rm(this.path(digest), { force: true })
+    await rm(rangesFile(this.path(digest)), { force: true })
   }
 
   async #takeStock(digest: Digest): Promise<void> {

@@ -21,7 +21,11 @@ export function toConfig(file: FileConfig, folder: string): Config {
     registries: Object.keys(registries).map((name) => toRegistry(name, file)),
     local: file.local,
     auth: file.auth,
-    upstream: { firstHeaderBudgetMs: upstream.firstHeaderBudget, revalidationBudgetMs: upstream.revalidationBudget },
+    upstream: {
+      firstHeaderBudgetMs: upstream.firstHeaderBudget,
+      revalidationBudgetMs: upstream.revalidationBudget,
+      segments: { size: upstream.segments.size, minBlob: upstream.segments.minBlob },
+    },
     prefetch: file.prefetch,
     log: file.log,
   }
@@ -77,6 +81,7 @@ function toUpstream(upstream: FileUpstream, all: FileConfig['upstream']): Upstre
       idleMs: timeouts.idle ?? all.timeouts.idle,
     },
     connections: upstream.connections ?? all.connections,
+    segmentsAtOnce: upstream.segments.perUpstream ?? all.segments.perUpstream,
     minBytesPerSecond: upstream.minRate ?? all.minRate,
     egress: egressOf(upstream, all),
   }

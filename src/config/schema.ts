@@ -21,7 +21,12 @@ export interface Config {
   local: { namespaces: string[] }
   /** `undefined` when the key is absent: pushes come from loopback only. */
   auth: { anonymous: ('pull' | 'push')[] } | undefined
-  upstream: { firstHeaderBudgetMs: number; revalidationBudgetMs: number }
+  upstream: {
+    firstHeaderBudgetMs: number
+    revalidationBudgetMs: number
+    /** Bytes. */
+    segments: { size: number; minBlob: number }
+  }
   prefetch: {
     /** Whether a client's GET of a manifest makes what it leads to be fetched. */
     blobs: boolean
@@ -90,6 +95,8 @@ export interface UpstreamConfig {
   timeouts: { connectMs: number; firstByteMs: number; idleMs: number }
   /** Requests that it is asked at a time, bodies included. */
   connections: number
+  /** Streams of one blob at a time; 0: only where no other is running. */
+  segmentsAtOnce: number
   /** Below it a blob is fetched from another upstream, if there is one; 0: however slow. */
   minBytesPerSecond: number
   egress: EgressConfig
@@ -101,6 +108,7 @@ const limit = () => duration({ above: 0, most: { ms: 86_400_000, text: '24h' } }
 const timeouts = { connect: limit(), firstByte: limit(), idle: limit() }
 
 const connections = () => count({ least: 1, most: 64 })
+const perUpstream = () => count({ least: 0, most: 64 })
 
 const REPOSITORY_PATTERN = /^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/
 const repositoryPattern = () => scalar(REPOSITORY_PATTERN, 'a repository pattern such as library/* or org/**')
@@ -136,6 +144,7 @@ const upstream = z.strictObject({
     .prefault({}),
   connections: connections().optional(),
   minRate: size().optional(),
+  segments: z.strictObject({ perUpstream: perUpstream().optional() }).prefault({}),
   ...egressKeys,
 })
 
@@ -192,6 +201,13 @@ export const fileSchema = z.strictObject({
       revalidationBudget: limit().prefault('2s'),
       connections: connections().prefault('16'),
       minRate: size().prefault('16KiB'),
+      segments: z
+        .strictObject({
+          size: size({ above: 0 }).prefault('4MiB'),
+          minBlob: size({ above: 0 }).prefault('16MiB'),
+          perUpstream: perUpstream().prefault('4'),
+        })
+        .prefault({}),
       ...egressKeys,
     })
     .prefault({}),

@@ -14,6 +14,10 @@ export class FairQueue {
     return this.#inside
   }
 
+  get isFull(): boolean {
+    return this.#inside >= this.#limit
+  }
+
   get waiting(): number {
     return this.#waiting.size
   }

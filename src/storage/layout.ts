@@ -8,6 +8,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.js'
  *     index.db                                      SQLite; may be deleted
  *     blobs/<algorithm>/<2 hex>/<hex>               complete and verified: layers, configs, manifests; fetched and pushed
  *     fills/<algorithm>-<hex>.part                  what has been fetched of a blob so far
+ *     fills/<algorithm>-<hex>.part.ranges           which spans of it, where it has gaps (cache/range-journal.ts)
  *     uploads/<session>.part, <session>.json        a push in progress
  *     tmp/                                          small files on their way; emptied at start
  *     repositories/<name>/_manifests/<algorithm>/<hex>           ManifestLink (links.ts): this manifest belongs here
@@ -30,6 +31,8 @@ export const blobsPrefix = 'blobs'
 export const repositoriesPrefix = 'repositories'
 
 export const partFile = (digest: Digest) => `${algorithmOf(digest)}-${hexOf(digest)}.part`
+/** Beside the part file at `path`. */
+export const rangesFile = (path: string) => `${path}.ranges`
 export const digestOfPartFile = (name: string): Digest | undefined =>
   digestFromParts(...(name.replace(/\.part$/, '').split('-', 2) as [string, string]))
 

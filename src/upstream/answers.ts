@@ -16,6 +16,14 @@ export interface ManifestHead {
   upstream: string
 }
 
+/** A stream of a transfer, which is told how it went. */
+export interface TransferStream extends BlobStream {
+  /** It cannot be read on; an error that is not the upstream's does not count against it. */
+  failed(error: unknown): void
+  /** Others do the rest, because it came too slowly. */
+  outpaced(): void
+}
+
 /** A blob's bytes from some offset on. Whoever opened it reads `body` to its end or calls `destroy`. */
 export interface BlobStream {
   /** Throws UpstreamError `slow`, `down` or `lying`. */

@@ -7,6 +7,7 @@ import type { Wanted } from './preference.js'
 import { discard, type Followed, follow } from './redirects.js'
 import type { Slots } from './slots.js'
 import type { Traffic } from './traffic.js'
+import type { KnownRedirect } from './upstream-options.js'
 
 export interface AskerOptions {
   upstream: string
@@ -32,6 +33,8 @@ export interface Question {
   signal?: AbortSignal | undefined
   /** Told when its turn has come and it is sent. */
   begun?: (() => void) | undefined
+  /** Where an answer was found before, and the next one is looked for first. */
+  redirect?: KnownRedirect | undefined
   /** Statuses besides 200 and 206 that the caller deals with itself. */
   accept?: readonly number[]
   /** Any status below 500 but 429 will do. */
@@ -125,7 +128,7 @@ export class Asker {
     const { now } = this.#options
     const { repository } = question
     const beganAt = now()
-    let used = await authorizer.known(repository)
+    let used = question.redirect?.target ? undefined : await authorizer.known(repository)
     for (let answers = 0; ; answers++) {
       const answer = await this.#send(question, used)
       if (answer.status !== 401 || answer.elsewhere || question.anyBelow500) return answer
@@ -158,12 +161,16 @@ export class Asker {
     return path.startsWith('/') ? new URL(base.pathname.replace(/\/$/, '') + path, base) : new URL(path)
   }
 
-  #send({ method = 'GET', path, headers, signal }: Question, used: Authorization | undefined): Promise<Followed> {
+  #send(
+    { method = 'GET', path, headers, signal, redirect }: Question,
+    used: Authorization | undefined,
+  ): Promise<Followed> {
     const { connections, upstream } = this.#options
     return follow(connections, upstream, this.#urlOf(path), {
       method,
       headers: { ...ALWAYS, ...headers },
       authorization: used?.header,
+      redirect,
       signal,
     })
   }

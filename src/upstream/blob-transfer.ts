@@ -1,9 +1,10 @@
 import { delay } from '../lib/abortable.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
-import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import type { BlobStream, TransferStream } from './answers.js'
+import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { hedgeDelay, hedged } from './hedge.js'
-import type { BlobStream } from './registry-client.js'
+import { Lane } from './lane.js'
 import { type Upstream, worthATry } from './upstream.js'
 
 export interface BlobTransferDeps {
@@ -15,15 +16,10 @@ export interface BlobTransferDeps {
   upstreams: readonly Upstream[]
 }
 
-/** What one upstream did in this transfer. */
-interface Lane {
-  upstream: Upstream
-  /** In a row, without any byte of progress between; at the limit it is asked no more. */
-  failures: number
-  lastError: UpstreamError | undefined
-  lied: boolean
-  /** Left because it came too slowly: asked again only if nobody else can be. */
-  tooSlow: boolean
+/** Bytes of the blob: from `from` up to and without `to`, or to its end. */
+interface Part {
+  from: number
+  to: number | undefined
 }
 
 /** A stream that can be read on. */
@@ -32,81 +28,78 @@ interface Opened {
   stream: BlobStream
 }
 
-const FAILURES_LIMIT = 3
 const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 2000
 
 /**
- * One blob's download over several upstreams. Whoever uses it reads a stream, reports by `failed` one that ended early,
- * and calls `next` again with the offset reached; by one caller, one stream at a time.
+ * One blob's download over several upstreams. Whoever uses it reads a stream from `next`, tells it by `failed` when it ended
+ * early, and calls `next` again with the offset reached; beside that one, others may run that `beside` gives.
  */
 export class BlobTransfer {
+  readonly sizeBytes: number | undefined
   readonly #repository: Repository
   readonly #digest: Digest
-  readonly #expectedSize: number | undefined
-  readonly #lanes: readonly Lane[]
-  readonly #contributors = new Set<Lane>()
-  #offset = 0
+  #lanes: Lane[]
   #size: number | undefined
-  #current: { lane: Lane; stream: BlobStream; from: number } | undefined
   /** Where the next round begins. */
   #turn = 0
-  #brokeOff = false
+  /** Whether bytes have come since the last `next`. */
+  #progressed = false
   #hedged = false
+  /** One upstream at a time. */
+  #careful = false
 
   constructor({ repository, digest, sizeBytes, upstreams }: BlobTransferDeps) {
     this.#repository = repository
     this.#digest = digest
-    this.#expectedSize = sizeBytes
+    this.sizeBytes = sizeBytes
     this.#size = sizeBytes
-    this.#lanes = upstreams.map((upstream) => ({
-      upstream,
-      failures: 0,
-      lastError: undefined,
-      lied: false,
-      tooSlow: false,
-    }))
-  }
-
-  /** The upstreams that gave bytes, by name, in the order of their first. */
-  get contributors(): string[] {
-    return [...this.#contributors].map(({ upstream }) => upstream.name)
+    this.#lanes = upstreams.map((upstream) => new Lane({ upstream, repository }))
   }
 
   /**
-   * A stream that begins at byte `from`: of the same upstream as before if it broke off after some progress, else of the
+   * A stream from byte `from` on: of the same upstream as before if it did its part or broke off after some progress, else of the
    * next one that gives it, or the one after it where that is late, once in a transfer. Between rounds over all it waits 0.25 s, 0.5 s, 1 s and then 2 s, give or take a quarter.
    *
+   * @param to the first byte that is not wanted; to the end when left out
    * @throws {AllUpstreamsFailedError} when each has failed three times in a row without progress, or refused outright
    */
-  async next(from: number, signal?: AbortSignal): Promise<BlobStream> {
-    this.#settle(from)
+  async next(from: number, to?: number, signal?: AbortSignal): Promise<TransferStream> {
+    if (this.#progressed) for (const lane of this.#lanes) lane.failures = 0
+    this.#progressed = false
     for (let round = 0; ; round++) {
-      const stream = await this.#round(from, signal)
-      if (stream) return stream
+      const opened = await this.#round({ from, to }, signal)
+      if (opened) return this.#first(opened, { from, to })
       if (this.#exhausted()) throw new AllUpstreamsFailedError(this.#failures())
       await delay(Math.min(FIRST_PAUSE_MS * 2 ** round, LONGEST_PAUSE_MS) * (0.75 + Math.random() / 2), signal)
     }
   }
 
-  /** Says why the current stream cannot be read on; an error that is not the upstream's does not count against it. */
-  failed(error: unknown): void {
-    if (!this.#current) return
-    const { lane, stream } = this.#current
-    stream.destroy()
-    if (!(error instanceof UpstreamError)) return
-    this.#brokeOff = error.kind === 'down'
-    lane.tooSlow ||= error.trickling
-    this.#count(lane, error)
+  /** Whether an upstream that has not failed yet can give one more stream at once. @param not the one that it must not be */
+  spare(not?: string): boolean {
+    return this.#spareLane(not) !== undefined
   }
 
   /**
-   * The whole blob did not match its digest: every upstream that gave bytes of it is quarantined, and asked no more. An
+   * A stream of one part beside others: of the upstream that gives the fewest so far.
+   *
+   * @returns undefined when it could not give it: it is not asked beside others again
+   * @throws the signal's reason
+   */
+  async beside(wanted: { from: number; to: number; not?: string | undefined; signal: AbortSignal }) {
+    const lane = this.#spareLane(wanted.not)
+    const opened = lane && (await this.#open(lane, wanted, wanted.signal, () => {}, true))
+    return opened && this.#followed(opened, wanted)
+  }
+
+  /**
+   * The whole blob did not match its digest, by what these upstreams gave: they are quarantined, and asked no more. An
    * origin that only completed what mirrors had begun is not suspected.
    */
-  lied(): void {
-    const mirrors = [...this.#contributors].filter(({ upstream }) => upstream.client.options.role === 'mirror')
-    for (const lane of mirrors.length > 0 ? mirrors : this.#contributors) {
+  lied(upstreams: readonly string[]): void {
+    const lanes = this.#lanes.filter(({ name }) => upstreams.includes(name))
+    const mirrors = lanes.filter(({ upstream }) => upstream.client.options.role === 'mirror')
+    for (const lane of mirrors.length > 0 ? mirrors : lanes) {
       const { upstream } = lane
       const error = new UpstreamError('lying', 'the blob does not match its digest', { upstream: upstream.name })
       lane.lied = true
@@ -114,42 +107,46 @@ export class BlobTransfer {
       upstream.client.traffic.failed(error)
       upstream.health.quarantine(error)
     }
-    this.#contributors.clear()
-    this.#current?.stream.destroy()
-    this.#current = undefined
-    this.#offset = 0
-    this.#size = this.#expectedSize
+    this.#size = this.sizeBytes
   }
 
-  /** Takes stock of what the last stream achieved. */
-  #settle(from: number): void {
-    if (from > this.#offset) for (const lane of this.#lanes) lane.failures = 0
-    this.#offset = from
-    if (from === 0) this.#contributors.clear()
-    const last = this.#current
-    if (!last) return
-    last.stream.destroy()
-    const sameAgain = this.#brokeOff && from > last.from
-    this.#turn = this.#lanes.indexOf(last.lane) + (sameAgain ? 0 : 1)
-    this.#current = undefined
-    this.#brokeOff = false
+  /** One of these gave what does not match: from now on one upstream at a time, these last, and of them origins before mirrors. */
+  doubt(upstreams: readonly string[]): void {
+    const doubtOf = ({ name, upstream }: Lane) =>
+      upstreams.includes(name) ? (upstream.client.options.role === 'origin' ? 1 : 2) : 0
+    this.#lanes = this.#lanes.toSorted((a, b) => doubtOf(a) - doubtOf(b))
+    this.#turn = 0
+    this.#careful = true
+    this.#size = this.sizeBytes
+  }
+
+  #spareLane(not: string | undefined): Lane | undefined {
+    if (this.#careful) return undefined
+    const spare = this.#lanes.filter((lane) => lane.name !== not && lane.isSpare)
+    return spare.toSorted((a, b) => a.streams - b.streams)[0]
   }
 
   /** The lanes of one round: those that are usable or, if there are none, those left alone for now. */
   #order(): Lane[] {
     const rotated = this.#lanes.map((_, index) => this.#lanes[(this.#turn + index) % this.#lanes.length] as Lane)
-    const open = rotated.filter((lane) => !isDone(lane))
-    const usable = open.filter((lane) => this.#isUsable(lane))
+    const open = rotated.filter(({ isDone }) => !isDone)
+    const usable = open.filter(({ isUsable }) => isUsable)
     const lanes = usable.length > 0 ? usable : open
-    return [...lanes.filter(({ tooSlow }) => !tooSlow), ...lanes.filter(({ tooSlow }) => tooSlow)]
+    const quick = lanes.filter(({ tooSlow }) => !tooSlow)
+    // A place that is free now is worth more than a better one later.
+    return [
+      ...quick.filter(({ upstream }) => upstream.client.hasRoom),
+      ...quick.filter(({ upstream }) => !upstream.client.hasRoom),
+      ...lanes.filter(({ tooSlow }) => tooSlow),
+    ]
   }
 
   /** Asks each lane once, until one gives a stream. */
-  async #round(from: number, signal: AbortSignal | undefined): Promise<BlobStream | undefined> {
+  async #round(part: Part, signal: AbortSignal | undefined): Promise<Opened | undefined> {
     const left = this.#order()
-    const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, from, either, begun)
+    const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, part, either, begun)
     const second = () => {
-      const next = this.#hedged ? -1 : left.findIndex((lane) => this.#isUsable(lane))
+      const next = this.#hedged ? -1 : left.findIndex(({ isUsable }) => isUsable)
       const [lane] = next < 0 ? [] : left.splice(next, 1)
       this.#hedged ||= lane !== undefined
       return lane && attempt(lane)
@@ -160,88 +157,147 @@ export class BlobTransfer {
         first: attempt(lane),
         afterMs: hedgeDelay(usualMs),
         second,
-        discard: ({ stream }) => stream.destroy(),
+        discard: (late) => this.#letGo(late),
         signal,
       })
-      if (opened) return this.#adopt(opened, from)
+      if (opened) return opened
     }
     return undefined
   }
 
-  async #open(lane: Lane, from: number, signal: AbortSignal, begun: () => void): Promise<Opened | undefined> {
-    const { upstream } = lane
+  /** @param rangeOnly whether the whole in place of a part is of no use */
+  async #open(
+    lane: Lane,
+    { from, to }: Part,
+    signal: AbortSignal,
+    begun: () => void,
+    rangeOnly = false,
+  ): Promise<Opened | undefined> {
+    const { upstream, redirect } = lane
     const refusal = upstream.refusal(this.#repository)
     if (refusal || !(await worthATry(upstream, signal))) {
-      lane.lastError = refusal ?? upstream.health.skipped()
-      lane.failures = refusal ? FAILURES_LIMIT : lane.failures + 1
+      lane.passed(refusal)
       return undefined
     }
+    lane.streams++
     try {
-      const mayLeave = () => this.#lanes.some((other) => other !== lane && !other.tooSlow && this.#isUsable(other))
-      const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, {
-        mayLeave,
-        begun,
-      })
+      const mayLeave = () => this.#lanes.some((other) => other !== lane && !other.tooSlow && other.isUsable)
+      const options = { to, rangeOnly, redirect, mayLeave, begun }
+      const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
       this.#checkSize(stream, from)
       upstream.health.answered()
+      lane.answered = true
       return { lane, stream }
     } catch (error) {
+      lane.streams--
       if (!(error instanceof UpstreamError)) throw error
-      this.#count(lane, error)
+      if (error instanceof RefusedAnswerError) lane.alone = true
+      else lane.failed(error)
       return undefined
     }
   }
 
-  #adopt({ lane, stream }: Opened, from: number): BlobStream {
-    this.#size = from > 0 ? (this.#size ?? stream.size) : (stream.size ?? this.#size)
-    this.#current = { lane, stream, from }
-    return { ...stream, size: this.#size, body: this.#watched(lane, stream, from) }
+  /** The stream that the next `next` goes on from. */
+  #first(opened: Opened, part: Part): TransferStream {
+    const { from } = part
+    const { size } = opened.stream
+    this.#size = from > 0 ? (this.#size ?? size) : (size ?? this.#size)
+    const index = this.#lanes.indexOf(opened.lane)
+    this.#turn = index + 1
+    return this.#followed(opened, part, {
+      ended: () => {
+        this.#turn = index
+      },
+      brokeOff: (error, progressed) => {
+        if (error.kind === 'down' && progressed) this.#turn = index
+      },
+    })
   }
 
-  #isUsable(lane: Lane): boolean {
-    const { upstream } = lane
-    return !isDone(lane) && upstream.health.usable() && !upstream.refusal(this.#repository)
+  #followed(
+    opened: Opened,
+    part: Part,
+    on: { ended?: () => void; brokeOff?: (error: UpstreamError, progressed: boolean) => void } = {},
+  ): TransferStream {
+    const { lane, stream } = opened
+    let bytes = 0
+    let left = false
+    const leave = () => {
+      if (!left) lane.streams--
+      left = true
+    }
+    const arrived = (count: number) => {
+      bytes += count
+      this.#progressed = true
+    }
+    const ended = () => {
+      leave()
+      on.ended?.()
+    }
+    return {
+      body: this.#watched(opened, part, { arrived, ended, leave }),
+      size: this.#size,
+      upstream: stream.upstream,
+      destroy() {
+        leave()
+        stream.destroy()
+      },
+      failed(error) {
+        stream.destroy()
+        if (!(error instanceof UpstreamError)) return
+        lane.failed(error)
+        on.brokeOff?.(error, bytes > 0)
+      },
+      outpaced() {
+        lane.tooSlow = true
+      },
+    }
+  }
+
+  #letGo({ lane, stream }: Opened): void {
+    lane.streams--
+    stream.destroy()
   }
 
   #checkSize(stream: BlobStream, from: number): void {
     const differs = this.#size !== undefined && stream.size !== undefined && stream.size !== this.#size
-    if (differs && (from > 0 || this.#expectedSize !== undefined)) {
+    if (differs && (from > 0 || this.sizeBytes !== undefined)) {
       stream.destroy()
       const message = `the blob has ${stream.size} bytes there, ${this.#size} elsewhere`
       throw new UpstreamError('lying', message, { upstream: stream.upstream })
     }
   }
 
-  /** Passes the bytes on, noting who gave some and whether all came. */
-  async *#watched(lane: Lane, stream: BlobStream, from: number): AsyncGenerator<Buffer> {
-    const upstream = lane.upstream.name
+  /** Passes the bytes on, noting whether all came. */
+  async *#watched(
+    { lane, stream }: Opened,
+    { from, to }: Part,
+    on: { arrived: (bytes: number) => void; ended: () => void; leave: () => void },
+  ): AsyncGenerator<Buffer> {
+    const { upstream } = stream
     const size = this.#size
+    const end = to ?? size
     let at = from
-    for await (const chunk of stream.body) {
-      at += chunk.length
-      if (size !== undefined && at > size)
-        throw new UpstreamError('lying', 'the blob is longer than announced', { upstream })
-      this.#contributors.add(lane)
-      yield chunk
+    try {
+      for await (const chunk of stream.body) {
+        at += chunk.length
+        if (size !== undefined && at > size)
+          throw new UpstreamError('lying', 'the blob is longer than announced', { upstream })
+        on.arrived(chunk.length)
+        yield chunk
+      }
+      if (end !== undefined && at < end)
+        throw new UpstreamError('down', `the blob ended after ${at} of ${end} bytes`, { upstream })
+      lane.upstream.health.succeeded()
+      on.ended()
+    } finally {
+      on.leave()
     }
-    if (size !== undefined && at < size)
-      throw new UpstreamError('down', `the blob ended after ${at} of ${size} bytes`, { upstream })
-    // It answers for the end as well, even where it had no byte to give.
-    this.#contributors.add(lane)
-    lane.upstream.health.succeeded()
-  }
-
-  /** What another try soon cannot change ends the lane until there was progress elsewhere. */
-  #count(lane: Lane, error: UpstreamError): void {
-    const again = error.kind === 'down' || error.kind === 'slow' || error.kind === 'lying'
-    lane.failures = again ? lane.failures + 1 : FAILURES_LIMIT
-    lane.lastError = error
-    lane.upstream.failed(this.#repository, error)
   }
 
   /** Nobody is left to ask; or those who can be asked do not have it, and the others are left alone for now. */
   #exhausted(): boolean {
-    const left = this.#lanes.filter((lane) => !isDone(lane))
+    const left = this.#lanes.filter(({ isDone }) => !isDone)
     if (left.length === 0) return true
     const somebodySpoke = this.#lanes.some(
       ({ lastError }) => lastError?.kind === 'not-found' || lastError?.kind === 'denied',
@@ -252,8 +308,4 @@ export class BlobTransfer {
   #failures(): UpstreamError[] {
     return this.#lanes.map(({ lastError, upstream }) => lastError ?? upstream.health.skipped())
   }
-}
-
-function isDone({ lied, failures }: Lane): boolean {
-  return lied || failures >= FAILURES_LIMIT
 }

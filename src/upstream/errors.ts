@@ -59,6 +59,9 @@ export class UpstreamError extends Error {
   }
 }
 
+/** An answer that the caller would not have; no fault of the upstream. */
+export class RefusedAnswerError extends UpstreamError {}
+
 /** No upstream could serve it; `failures` has what each said, in the order they were asked. */
 export class AllUpstreamsFailedError extends Error {
   override readonly name = 'AllUpstreamsFailedError'

@@ -1,5 +1,5 @@
 import type { Repository } from '../oci/reference.js'
-import { AllUpstreamsFailedError, UpstreamError } from './errors.js'
+import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { hedgeDelay, hedged } from './hedge.js'
 import { type Upstream, worthATry } from './upstream.js'
 
@@ -15,9 +15,6 @@ export interface Inquiry<Answer> {
   equals: readonly Upstream[]
   signal: AbortSignal | undefined
 }
-
-/** An answer that the caller would not have; no fault of the upstream. */
-export class RefusedAnswerError extends UpstreamError {}
 
 /**
  * Asks one after the other until one answers; one more at once where the first is late.

@@ -2,10 +2,13 @@ import type { AddressGuard } from './address-guard.js'
 import type { Answer, Connections, Sending } from './connections.js'
 import { UpstreamError } from './errors.js'
 import { header } from './headers.js'
+import type { KnownRedirect } from './upstream-options.js'
 
 export interface Following extends Sending {
   /** Sent to the first URL's origin only, and never again once the way has left it. */
   authorization?: string | undefined
+  /** Where the last such request ended is asked first, as long as it answers; kept up to date. */
+  redirect?: KnownRedirect | undefined
 }
 
 /** The answer at the end of a chain of redirects; its `ttfbMs` is the sum of the whole way. */
@@ -28,8 +31,38 @@ export async function follow(
   connections: Connections,
   upstream: string,
   url: URL,
-  { authorization, headers, ...sending }: Following,
+  { redirect, ...following }: Following,
 ): Promise<Followed> {
+  const known = redirect?.target && (await shortcut(connections, upstream, redirect.target, following))
+  if (known) return known
+  const { at, ...followed } = await wholeWay(connections, upstream, url, following)
+  if (redirect) redirect.target = followed.elsewhere ? at : undefined
+  return followed
+}
+
+/** A signature that has expired, or a store that is gone, is told by the registry itself: it is asked again. */
+async function shortcut(
+  connections: Connections,
+  upstream: string,
+  target: URL,
+  { authorization: _, ...sending }: Following,
+): Promise<Followed | undefined> {
+  try {
+    const answer = await sendTo(connections, upstream, target, sending, true)
+    if (answer.status === 200 || answer.status === 206) return { ...answer, elsewhere: true }
+    discard(answer)
+  } catch (error) {
+    if (!(error instanceof UpstreamError)) throw error
+  }
+  return undefined
+}
+
+async function wholeWay(
+  connections: Connections,
+  upstream: string,
+  url: URL,
+  { authorization, headers, ...sending }: Following,
+): Promise<Followed & { at: URL }> {
   let at = url
   let trusted = true
   let ttfbMs = 0
@@ -37,7 +70,7 @@ export async function follow(
     const sent = trusted && authorization !== undefined ? { ...headers, authorization } : headers
     const answer = await sendTo(connections, upstream, at, { ...sending, headers: sent }, !trusted)
     ttfbMs += answer.ttfbMs
-    if (!REDIRECTS.has(answer.status)) return { ...answer, ttfbMs, elsewhere: !trusted }
+    if (!REDIRECTS.has(answer.status)) return { ...answer, ttfbMs, elsewhere: !trusted, at }
     discard(answer)
     if (hops === HOPS_LIMIT) throw new UpstreamError('lying', `more than ${HOPS_LIMIT} redirects`, { upstream })
     const next = target({ from: at, location: header(answer.headers, 'location'), upstream, guard: connections.guard })

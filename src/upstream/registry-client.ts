@@ -3,21 +3,19 @@ import type { EventBus } from '../events.js'
 import { globMatcher } from '../lib/glob.js'
 import { type Digest, isDigest } from '../oci/digest.js'
 import { type Descriptor, MANIFEST_LIMIT } from '../oci/manifest.js'
-import { bareType, MANIFEST_ACCEPT } from '../oci/media-types.js'
-import { parseContentRange } from '../oci/range.js'
+import { MANIFEST_ACCEPT } from '../oci/media-types.js'
 import { printReference, type Reference, type Repository } from '../oci/reference.js'
 import { type Accounts, createAccounts } from './accounts.js'
 import type { BlobStream, FetchedManifest, ManifestHead } from './answers.js'
 import { Asker } from './asker.js'
 import { Bandwidth } from './bandwidth.js'
-import { type BodyOptions, readBody, readWhole } from './body.js'
+import { BlobRequests } from './blob-requests.js'
+import { type BodyOptions, readWhole } from './body.js'
 import { type Answer, Connections } from './connections.js'
 import type { EgressOptions, Lookup } from './egress.js'
-import { UpstreamError } from './errors.js'
 import { contentLength, header } from './headers.js'
 import { listReferrers, listTags } from './listings.js'
 import { checkManifest, checkManifestType } from './manifest-answer.js'
-import { Pace } from './pace.js'
 import { discard } from './redirects.js'
 import { Slots } from './slots.js'
 import { TokenSource } from './token-source.js'
@@ -52,7 +50,9 @@ export class RegistryClient {
   readonly allows: (repository: string) => boolean
   readonly #connections: Connections
   readonly #bandwidth: Bandwidth | undefined
+  readonly #slots: Slots
   readonly #asker: Asker
+  readonly #blobs: BlobRequests
 
   constructor({ options, events, log, now, lookup }: RegistryClientDeps) {
     const { registry, name: upstream, role, timeouts, connections: limit = CONNECTIONS, egress } = options
@@ -74,6 +74,7 @@ export class RegistryClient {
     this.#connections = connections
     this.#bandwidth = bandwidthOf(egress)
     this.accounts = createAccounts({ ...options, upstream, url: base, tokens, guard, log: childLog, now })
+    this.#slots = new Slots(limit)
     this.#asker = new Asker({
       upstream,
       role,
@@ -81,8 +82,15 @@ export class RegistryClient {
       connections,
       accounts: this.accounts,
       traffic: this.traffic,
-      slots: new Slots(limit),
+      slots: this.#slots,
       now,
+    })
+    this.#blobs = new BlobRequests({
+      upstream,
+      asker: this.#asker,
+      bodyOptions: (signal) => this.#bodyOptions(signal),
+      minBytesPerSecond: options.minBytesPerSecond ?? 0,
+      rateWindowMs: options.rateWindowMs ?? RATE_WINDOW_MS,
     })
   }
 
@@ -138,78 +146,30 @@ export class RegistryClient {
     }
   }
 
-  /**
-   * end-2 GET from byte `from` on. A server that ignores the Range has its known bytes dropped inside the stream; where
-   * the blob has no byte from there on the stream is empty, and its size may be less than `from`.
-   *
-   * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
-   */
-  async getBlob(
+  /** The bytes of a blob from `from` on (blob-requests.ts). */
+  getBlob(
     repository: Repository,
     digest: Digest,
     from: number,
     signal?: AbortSignal,
-    { mayLeave, begun }: BlobOptions = {},
+    options: BlobOptions = {},
   ): Promise<BlobStream> {
-    const path = `/v2/${repository}/blobs/${digest}`
-    const ending = new AbortController()
-    const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
-    const headers = from > 0 ? { range: `bytes=${from}-` } : {}
-    const answer = await this.#asker.ask({
-      path,
-      repository,
-      wanted: 'blob',
-      headers,
-      signal,
-      begun,
-      accept: from > 0 ? [416] : [],
-    })
-    if (answer.status === 416) {
-      discard(answer)
-      return this.#nothingAfter(from, await this.statBlob(repository, digest, signal))
-    }
-    try {
-      const { size, skip } = this.#blobFacts(answer, from)
-      const length = size === undefined ? undefined : size - from
-      const pace = mayLeave && this.#paceOf(mayLeave)
-      const body = readBody(answer, { ...this.#bodyOptions(either), skip, length, pace })
-      const destroy = () => {
-        ending.abort(new UpstreamError('down', 'the stream was closed', { upstream: this.name }))
-        answer.body.destroy()
-      }
-      return { body, size, upstream: this.name, destroy }
-    } catch (error) {
-      discard(answer)
-      throw error
-    }
+    return this.#blobs.get(repository, digest, from, signal, options)
   }
 
-  /** A range beyond the end (RFC 9110, 15.5.17): whoever asked for it has more than there is, or something else. */
-  #nothingAfter(from: number, { size, upstream }: { size: number; upstream: string }): BlobStream {
-    if (size > from) throw new UpstreamError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
-    return { body: nothing(), size, upstream, destroy() {} }
-  }
-
-  /** end-2 HEAD; where that gives no length, the first byte is asked for. @throws {UpstreamError} `lying` when no size can be had */
-  async statBlob(
+  /** The size of a blob (blob-requests.ts). */
+  statBlob(
     repository: Repository,
     digest: Digest,
     signal?: AbortSignal,
     begun?: () => void,
   ): Promise<{ size: number; upstream: string }> {
-    const path = `/v2/${repository}/blobs/${digest}`
-    const head = await this.#asker.ask({ method: 'HEAD', path, repository, signal, begun, accept: [405, 501] })
-    discard(head)
-    if (head.status === 200) {
-      this.#refusePage(head)
-      const size = contentLength(head.headers)
-      if (size !== undefined) return { size, upstream: this.name }
-    }
-    const first = await this.#asker.ask({ path, repository, headers: { range: 'bytes=0-0' }, signal })
-    first.body.destroy()
-    const size = this.#blobFacts(first, 0).size
-    if (size !== undefined) return { size, upstream: this.name }
-    throw new UpstreamError('lying', 'the size of the blob cannot be had', { upstream: this.name })
+    return this.#blobs.stat(repository, digest, signal, begun)
+  }
+
+  /** Whether a request for a blob would be sent at once. */
+  get hasRoom(): boolean {
+    return this.#slots.hasRoom('blob')
   }
 
   /** end-8: all pages. */
@@ -237,23 +197,6 @@ export class RegistryClient {
     await this.#connections.close()
   }
 
-  /** Where the stream begins and how long the blob is (RFC 9110, 15.3.7). */
-  #blobFacts(answer: Answer, from: number): { size: number | undefined; skip: number } {
-    this.#refusePage(answer)
-    if (answer.status === 200) return { size: contentLength(answer.headers), skip: from }
-    const range = parseContentRange(header(answer.headers, 'content-range'))
-    if (!range || range.start !== from) {
-      throw new UpstreamError('lying', `another range than from ${from} on`, { upstream: this.name })
-    }
-    return { size: range.total, skip: 0 }
-  }
-
-  #refusePage({ headers }: Answer): void {
-    const type = bareType(header(headers, 'content-type'))
-    if (type === 'text/html')
-      throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.name, foreign: true })
-  }
-
   #listing(repository: Repository, signal: AbortSignal | undefined) {
     return {
       asker: this.#asker,
@@ -266,11 +209,6 @@ export class RegistryClient {
 
   #whole(answer: Answer, signal: AbortSignal | undefined): Promise<Buffer> {
     return readWhole(answer, MANIFEST_LIMIT, { ...this.#bodyOptions(signal), length: contentLength(answer.headers) })
-  }
-
-  #paceOf(mayLeave: () => boolean): Pace | undefined {
-    const { minBytesPerSecond = 0, rateWindowMs: windowMs = RATE_WINDOW_MS } = this.options
-    return minBytesPerSecond > 0 ? new Pace({ upstream: this.name, minBytesPerSecond, windowMs, mayLeave }) : undefined
   }
 
   #bodyOptions(signal: AbortSignal | undefined): Omit<BodyOptions, 'length'> {
@@ -289,5 +227,3 @@ function bandwidthOf({ maxBytesPerSecond }: EgressOptions = {}): Bandwidth | und
   const now = () => performance.now()
   return maxBytesPerSecond === undefined ? undefined : new Bandwidth({ bytesPerSecond: maxBytesPerSecond, now })
 }
-
-async function* nothing(): AsyncGenerator<Buffer> {}

@@ -15,6 +15,11 @@ export class Slots {
     this.#blobs = new FairQueue(limit === 1 ? 1 : limit - Math.ceil(limit / 4))
   }
 
+  /** Whether there is a place now. */
+  hasRoom(wanted: Wanted): boolean {
+    return !this.#all.isFull && (wanted === 'manifest' || !this.#blobs.isFull)
+  }
+
   /** @returns what gives the place back. @throws the signal's reason when it aborts before there is one */
   async enter(wanted: Wanted, signal?: AbortSignal): Promise<() => void> {
     if (wanted === 'manifest') return this.#all.enter(signal)

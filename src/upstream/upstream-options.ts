@@ -27,6 +27,8 @@ export interface UpstreamOptions {
   timeouts: Timeouts
   /** Requests at a time; 16 when left out. */
   connections?: number | undefined
+  /** Of one large blob, so many parts at a time; 4 when left out. */
+  segmentsAtOnce?: number | undefined
   /** Below it a blob is fetched elsewhere, if possible; 0 or left out: however slow. */
   minBytesPerSecond?: number | undefined
   /** Over how much waiting for a blob that is measured, milliseconds; 5000 when left out. */
@@ -34,8 +36,18 @@ export interface UpstreamOptions {
   egress?: EgressOptions | undefined
 }
 
+/** Where a registry has redirected to for one blob, so that its other parts are fetched from there at once. Holds signatures: never told. */
+export interface KnownRedirect {
+  target?: URL | undefined
+}
+
 /** Of one question for a blob. */
 export interface BlobOptions {
+  /** The first byte that is not wanted; the rest of the blob when left out. */
+  to?: number | undefined
+  /** Whether the whole in place of a range is of no use. */
+  rangeOnly?: boolean
+  redirect?: KnownRedirect | undefined
   /** Whether there is somewhere better to go when it comes too slowly; never when left out. */
   mayLeave?: (() => boolean) | undefined
   /** Told when the request's turn has come and it is sent. */

@@ -10,6 +10,8 @@ import { digestOf } from '../../src/oci/digest.js'
 import { ScriptedSource } from './scripted-source.js'
 
 const BIG = 1_500_000
+/** No blob here is large enough for several streams. */
+const WHOLE = { size: BIG, minBlob: 100 * BIG }
 
 async function readAll(reader: BlobReader, from = 0): Promise<Buffer> {
   const chunks: Buffer[] = []
@@ -45,7 +47,7 @@ describe('BlobFill', () => {
   afterEach(() => rm(dir, { recursive: true, force: true }))
 
   const begin = (content: Buffer, source: BlobSource, options: Partial<Parameters<typeof BlobFill.start>[0]> = {}) =>
-    BlobFill.start({ digest: digestOf(content), source, path, admit: () => true, ...options })
+    BlobFill.start({ digest: digestOf(content), source, path, segments: WHOLE, admit: () => true, ...options })
 
   test('readers at different paces, one joining late, all get the whole', async () => {
     const content = randomBytes(BIG)
@@ -327,6 +329,7 @@ describe('BlobFill', () => {
     const next = await BlobFill.start({
       digest: fill.digest,
       source: new ScriptedSource({ content }),
+      segments: WHOLE,
       path,
       admit: () => true,
     })

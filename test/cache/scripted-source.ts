@@ -1,4 +1,4 @@
-import type { BlobBytes, BlobSource } from '../../src/cache/blob-source.js'
+import type { Beside, BlobBytes, BlobSource } from '../../src/cache/blob-source.js'
 
 /** What one stream does: gives these bytes from the offset it is asked for, then ends or breaks. */
 export interface Stream {
@@ -20,23 +20,39 @@ export class ScriptedSource implements BlobSource {
   readonly asked: number[] = []
   readonly failures: unknown[] = []
   lies = 0
+  doubts = 0
   readonly #streams: Stream[]
 
   constructor(...streams: Stream[]) {
     this.#streams = streams
   }
 
-  async next(from: number, signal?: AbortSignal): Promise<BlobBytes> {
+  async next(from: number, _to?: number, signal?: AbortSignal): Promise<BlobBytes> {
     signal?.throwIfAborted()
     this.asked.push(from)
     const stream = this.#streams.shift()
     if (!stream) throw new Error('no upstream is left')
     const size = 'size' in stream ? stream.size : stream.content.length
-    return { body: play(stream, from), size, upstream: stream.upstream ?? 'scripted', destroy() {} }
+    return {
+      body: play(stream, from),
+      size,
+      upstream: stream.upstream ?? 'scripted',
+      destroy() {},
+      failed: (error) => this.failures.push(error),
+      outpaced() {},
+    }
   }
 
-  failed(error: unknown): void {
-    this.failures.push(error)
+  spare(): boolean {
+    return false
+  }
+
+  async beside(_wanted: Beside): Promise<undefined> {
+    return undefined
+  }
+
+  doubt(): void {
+    this.doubts++
   }
 
   lied(): void {

@@ -20,7 +20,11 @@ describe('without a file', () => {
       registries: ['docker.io', 'ghcr.io', 'quay.io', 'registry.k8s.io', 'gcr.io', 'mcr.microsoft.com'],
       local: { namespaces: ['local'] },
       auth: undefined,
-      upstream: { firstHeaderBudgetMs: 20_000, revalidationBudgetMs: 2000 },
+      upstream: {
+        firstHeaderBudgetMs: 20_000,
+        revalidationBudgetMs: 2000,
+        segments: { size: 4_194_304, minBlob: 16_777_216 },
+      },
       prefetch: {
         blobs: false,
         concurrency: 3,
@@ -52,6 +56,7 @@ describe('without a file', () => {
           allow: [],
           realms: [],
           rateLimitReserve: 0.1,
+          segmentsAtOnce: 4,
           timeouts: { connectMs: 3000, firstByteMs: 10_000, idleMs: 10_000 },
           connections: 16,
           minBytesPerSecond: 16_384,

@@ -36,7 +36,7 @@ async function download(
   const hash = createHash('sha256')
   const sources: string[] = []
   for (let offset = 0; ; ) {
-    const stream = await transfer.next(offset, signal)
+    const stream = await transfer.next(offset, undefined, signal)
     sources.push(stream.upstream)
     try {
       for await (const chunk of stream.body) {
@@ -46,7 +46,7 @@ async function download(
       return { digest: `sha256:${hash.digest('hex')}`, size: offset, sources }
     } catch (error) {
       signal?.throwIfAborted()
-      transfer.failed(error)
+      stream.failed(error)
     }
   }
 }
@@ -65,7 +65,6 @@ describe('a transfer', () => {
     const transfer = group.openTransfer(REPOSITORY, digest)
 
     expect(await download(transfer)).toEqual({ digest, size: SIZE, sources: ['a'] })
-    expect(transfer.contributors).toEqual(['a'])
     expect([a.requests.length, b.requests.length]).toEqual([1, 0])
   })
 
@@ -155,7 +154,7 @@ describe('a transfer', () => {
     const transfer = group.openTransfer(REPOSITORY, digest)
     expect((await download(transfer)).digest).not.toBe(digest)
 
-    transfer.lied()
+    transfer.lied(['a'])
 
     expect(await download(transfer)).toEqual({ digest, size: SIZE, sources: ['b'] })
     expect(stateOf(group, 'a')).toBe('quarantined')
@@ -173,7 +172,7 @@ describe('a transfer', () => {
     const rest = await transfer.next(HALF)
     for await (const _chunk of rest.body);
 
-    transfer.lied()
+    transfer.lied(['a', 'b'])
 
     expect([wrong.upstream, rest.upstream]).toEqual(['a', 'b'])
     expect([stateOf(group, 'a'), stateOf(group, 'b')]).toEqual(['quarantined', 'up'])
@@ -185,8 +184,7 @@ describe('a transfer', () => {
     for (const upstream of [a, b]) upstream.fault = () => ({ kind: 'flip', at: 10 })
     const transfer = group.openTransfer(REPOSITORY, digest)
     for (const _upstream of [a, b]) {
-      await download(transfer)
-      transfer.lied()
+      transfer.lied((await download(transfer)).sources)
     }
 
     const failures = [

@@ -167,7 +167,7 @@ describe('a blob', () => {
       for await (const chunk of first.body) offset += chunk.length
     })()
     await expect(broken).rejects.toMatchObject({ kind: 'slow', trickling: true })
-    transfer.failed(await broken.catch((error: unknown) => error))
+    first.failed(await broken.catch((error: unknown) => error))
     const rest = await transfer.next(offset)
 
     expect(rest.upstream).toBe('b')
@@ -186,12 +186,12 @@ describe('a blob', () => {
     let offset = 0
     const sources: string[] = []
     while (offset < SIZE) {
-      const { upstream, body } = await transfer.next(offset)
-      sources.push(upstream)
+      const stream = await transfer.next(offset)
+      sources.push(stream.upstream)
       try {
-        for await (const chunk of body) offset += chunk.length
+        for await (const chunk of stream.body) offset += chunk.length
       } catch (error) {
-        transfer.failed(error)
+        stream.failed(error)
       }
     }
 

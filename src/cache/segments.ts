@@ -1,0 +1,196 @@
+import type { RangeSet, Span } from '../lib/range-set.js'
+
+/** A span of a blob that one stream is fetching: from `at`, the next byte that it will get, up to and without `to`. */
+export interface Claim {
+  at: number
+  /** May become less while the stream runs: the rest is another's. */
+  to: number
+  /** Bytes that it has got. */
+  bytes: number
+  /** When its stream began; milliseconds. */
+  beganAt: number
+  /** When it got its last byte, or began. */
+  lastAt: number
+}
+
+export interface SegmentsOptions {
+  /** What is here. */
+  held: RangeSet
+  segmentBytes: number
+  now: () => number
+}
+
+/** Less than this is not worth a request of its own. */
+const LEAST_BYTES = 256 * 1024
+/** A stream without a byte for so long stands still. */
+const SILENT_MS = 1500
+/** A stream is relieved of work that it would need longer than this for. */
+const LONG_MS = 1000
+/** A rate is not known before. */
+const MEASURED_MS = 100
+
+/**
+ * Who fetches which part of a blob. Every byte belongs to one stream at most, so each is fetched once; a stream gets work
+ * up to the end of a segment, the lowest first, and where nothing is left it relieves the one that would need longest.
+ */
+export class Segments {
+  readonly #held: RangeSet
+  readonly #segmentBytes: number
+  readonly #now: () => number
+  readonly #claims = new Set<Claim>()
+  #size = Number.POSITIVE_INFINITY
+
+  constructor({ held, segmentBytes, now }: SegmentsOptions) {
+    this.#held = held
+    this.#segmentBytes = segmentBytes
+    this.#now = now
+  }
+
+  get claims(): ReadonlySet<Claim> {
+    return this.#claims
+  }
+
+  /** Of the blob, in bytes; infinity until it is known. */
+  get size(): number {
+    return this.#size
+  }
+
+  set size(bytes: number) {
+    this.#size = bytes
+    for (const claim of this.#claims) claim.to = Math.min(claim.to, bytes)
+  }
+
+  /** How long what is missing will take at the rate of now; 0 while no rate is known. */
+  get remainingMs(): number {
+    const measured = [...this.#claims].filter((claim) => this.#isMeasured(claim))
+    if (measured.length === 0) return 0
+    const rate = measured.reduce((sum, claim) => sum + this.#rateOf(claim), 0)
+    return (this.#size - this.#held.size) / (rate * (this.#claims.size / measured.length))
+  }
+
+  /** All that is missing and nobody's from `position` on, or else from the beginning, in one piece. */
+  claimRest(position: number): Claim | undefined {
+    return this.#claim(this.#gap(position) ?? this.#gap(0))
+  }
+
+  /** The lowest segment that is missing and nobody's; of one that a stream has beyond its segment otherwise. */
+  claimSegment(): Claim | undefined {
+    const gap = this.#gap(0) ?? this.#narrowed()
+    return gap && this.#claim({ from: gap.from, to: Math.min(gap.to, this.#boundaryAfter(gap.from)) })
+  }
+
+  /** What a reader waits for at `position`, up to the end of its segment; taken from a stream that will be there late. */
+  claimAt(position: number): Claim | undefined {
+    const holder = this.holderOf(position)
+    if (!holder) return this.#claim(this.#segmentOf(this.#gap(position), position))
+    const { to } = holder
+    holder.to = position
+    return this.#claim({ from: position, to: Math.min(to, this.#boundaryAfter(position)) })
+  }
+
+  /** The second half of what the slowest stream would need long for; all of it where that stands still. */
+  claimHalf(): { claim: Claim; of: Claim } | undefined {
+    const [of] = [...this.#claims]
+      .filter((claim) => this.#msLeft(claim) > LONG_MS && claim.to - claim.at >= LEAST_BYTES)
+      .sort((a, b) => this.#msLeft(b) - this.#msLeft(a))
+    if (!of) return undefined
+    const from = of.at + Math.floor((of.to - of.at) / 2)
+    const claim = this.#claim({ from, to: of.to })
+    of.to = from
+    return claim && { claim, of }
+  }
+
+  /** All that is left of a stream that stands still. */
+  claimOf(silent: Claim): Claim | undefined {
+    const { at, to } = silent
+    silent.to = at
+    return this.#claim({ from: at, to })
+  }
+
+  isSilent(claim: Claim): boolean {
+    return this.#now() - claim.lastAt >= SILENT_MS
+  }
+
+  /** Whose stream will come to `position`. */
+  holderOf(position: number): Claim | undefined {
+    return [...this.#claims].find(({ at, to }) => at <= position && position < to)
+  }
+
+  /** How long until the stream will have come to `position`. */
+  msUntil(position: number, holder: Claim): number {
+    return position === holder.at ? 0 : (position - holder.at) / this.#rateOf(holder)
+  }
+
+  /** The stream of a claim has begun. */
+  begun(claim: Claim): void {
+    claim.beganAt = this.#now()
+    claim.lastAt = claim.beganAt
+  }
+
+  arrived(claim: Claim, bytes: number): void {
+    claim.at += bytes
+    claim.bytes += bytes
+    claim.lastAt = this.#now()
+  }
+
+  /** Its stream has ended: what it has not got is nobody's. */
+  release(claim: Claim): void {
+    this.#claims.delete(claim)
+  }
+
+  #claim(span: Span | undefined): Claim | undefined {
+    if (!span || span.from >= span.to) return undefined
+    const now = this.#now()
+    const claim = { at: span.from, to: span.to, bytes: 0, beganAt: now, lastAt: now }
+    this.#claims.add(claim)
+    return claim
+  }
+
+  /** The first span from `position` on that is missing and nobody's. */
+  #gap(position: number): Span | undefined {
+    let from = position
+    for (;;) {
+      const beyond = this.holderOf(from)?.to ?? this.#held.endAt(from)
+      if (beyond === from) break
+      from = beyond
+    }
+    if (from >= this.#size) return undefined
+    const claimed = [...this.#claims].map(({ at }) => at).filter((at) => at > from)
+    return { from, to: Math.min(this.#held.nextAfter(from), this.#size, ...claimed) }
+  }
+
+  #segmentOf(gap: Span | undefined, position: number): Span | undefined {
+    return gap?.from === position ? { from: position, to: Math.min(gap.to, this.#boundaryAfter(position)) } : undefined
+  }
+
+  /** Leaves the longest claim the segment that it is in, if it has more than that. */
+  #narrowed(): Span | undefined {
+    const [longest] = [...this.#claims].sort((a, b) => b.to - b.at - (a.to - a.at))
+    if (!longest) return undefined
+    const from = this.#boundaryAfter(longest.at)
+    if (longest.to - from < LEAST_BYTES) return undefined
+    const { to } = longest
+    longest.to = from
+    return { from, to }
+  }
+
+  /** The end of the segment that `position` is in; of the next one where little is left of it. */
+  #boundaryAfter(position: number): number {
+    const least = position + this.#segmentBytes / 4
+    return Math.min(Math.ceil(least / this.#segmentBytes) * this.#segmentBytes, this.#size)
+  }
+
+  #msLeft(claim: Claim): number {
+    const rate = this.#rateOf(claim)
+    return claim.to === claim.at ? 0 : (claim.to - claim.at) / rate
+  }
+
+  #isMeasured({ beganAt }: Claim): boolean {
+    return this.#now() - beganAt >= MEASURED_MS
+  }
+
+  /** Bytes a millisecond; before it is measured a stream counts as quick, so that nobody comes to its help. */
+  #rateOf(claim: Claim): number {
+    return this.#isMeasured(claim) ? claim.bytes / (this.#now() - claim.beganAt) : Number.POSITIVE_INFINITY
+  }
+}

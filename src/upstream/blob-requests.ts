@@ -1,0 +1,147 @@
+import type { Digest } from '../oci/digest.js'
+import { bareType } from '../oci/media-types.js'
+import { parseContentRange } from '../oci/range.js'
+import type { Repository } from '../oci/reference.js'
+import type { BlobStream } from './answers.js'
+import type { Asker } from './asker.js'
+import { type BodyOptions, readBody } from './body.js'
+import type { Answer } from './connections.js'
+import { RefusedAnswerError, UpstreamError } from './errors.js'
+import { contentLength, header } from './headers.js'
+import { Pace } from './pace.js'
+import { discard } from './redirects.js'
+import type { BlobOptions } from './upstream-options.js'
+
+export interface BlobRequestsDeps {
+  upstream: string
+  asker: Asker
+  bodyOptions: (signal: AbortSignal | undefined) => Omit<BodyOptions, 'length'>
+  /** 0: however slow. */
+  minBytesPerSecond: number
+  rateWindowMs: number
+}
+
+/** What an answer says of the blob and of itself. */
+interface BlobFacts {
+  /** Of the whole blob, bytes. */
+  size: number | undefined
+  /** Bytes at its beginning that were not asked for. */
+  skip: number
+  /** Bytes after those. */
+  length: number | undefined
+}
+
+/** One upstream's blobs: their bytes and their sizes, with answers held against what was asked. */
+export class BlobRequests {
+  readonly #deps: BlobRequestsDeps
+
+  constructor(deps: BlobRequestsDeps) {
+    this.#deps = deps
+  }
+
+  /**
+   * end-2 GET from byte `from` on. A server that ignores the Range has its known bytes dropped inside the stream; where
+   * the blob has no byte from there on the stream is empty, and its size may be less than `from`.
+   *
+   * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
+   * @throws {RefusedAnswerError} for the whole where only a range is of use
+   */
+  async get(
+    repository: Repository,
+    digest: Digest,
+    from: number,
+    signal: AbortSignal | undefined,
+    { to, rangeOnly = false, mayLeave, begun, redirect }: BlobOptions,
+  ): Promise<BlobStream> {
+    const { asker, upstream, bodyOptions } = this.#deps
+    const ending = new AbortController()
+    const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
+    const isPart = from > 0 || to !== undefined
+    const answer = await asker.ask({
+      path: pathOf(repository, digest),
+      repository,
+      wanted: 'blob',
+      headers: isPart ? { range: `bytes=${from}-${to === undefined ? '' : to - 1}` } : {},
+      signal,
+      begun,
+      redirect,
+      accept: from > 0 ? [416] : [],
+    })
+    if (answer.status === 416) {
+      discard(answer)
+      return this.#nothingAfter(from, await this.stat(repository, digest, signal))
+    }
+    try {
+      const { size, skip, length } = this.#facts(answer, from)
+      if (rangeOnly && skip > 0) throw new RefusedAnswerError('lying', 'the whole instead of a range', { upstream })
+      const pace = mayLeave && this.#paceOf(mayLeave)
+      const body = readBody(answer, { ...bodyOptions(either), skip, length, pace })
+      const destroy = () => {
+        ending.abort(new UpstreamError('down', 'the stream was closed', { upstream }))
+        answer.body.destroy()
+      }
+      return { body, size, upstream, destroy }
+    } catch (error) {
+      // What is left of a whole blob is not worth the connection.
+      answer.body.destroy()
+      throw error
+    }
+  }
+
+  /** end-2 HEAD; where that gives no length, the first byte is asked for. @throws {UpstreamError} `lying` when no size can be had */
+  async stat(
+    repository: Repository,
+    digest: Digest,
+    signal?: AbortSignal,
+    begun?: () => void,
+  ): Promise<{ size: number; upstream: string }> {
+    const { asker, upstream } = this.#deps
+    const path = pathOf(repository, digest)
+    const head = await asker.ask({ method: 'HEAD', path, repository, signal, begun, accept: [405, 501] })
+    discard(head)
+    if (head.status === 200) {
+      this.#refusePage(head)
+      const size = contentLength(head.headers)
+      if (size !== undefined) return { size, upstream }
+    }
+    const first = await asker.ask({ path, repository, headers: { range: 'bytes=0-0' }, signal })
+    first.body.destroy()
+    const { size } = this.#facts(first, 0)
+    if (size !== undefined) return { size, upstream }
+    throw new UpstreamError('lying', 'the size of the blob cannot be had', { upstream })
+  }
+
+  /** A range beyond the end (RFC 9110, 15.5.17): whoever asked for it has more than there is, or something else. */
+  #nothingAfter(from: number, { size, upstream }: { size: number; upstream: string }): BlobStream {
+    if (size > from) throw new UpstreamError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
+    return { body: nothing(), size, upstream, destroy() {} }
+  }
+
+  /** RFC 9110, 15.3.7. */
+  #facts(answer: Answer, from: number): BlobFacts {
+    this.#refusePage(answer)
+    if (answer.status === 200) {
+      const size = contentLength(answer.headers)
+      return { size, skip: from, length: size === undefined ? undefined : size - from }
+    }
+    const range = parseContentRange(header(answer.headers, 'content-range'))
+    if (!range || range.start !== from) {
+      throw new UpstreamError('lying', `another range than from ${from} on`, { upstream: this.#deps.upstream })
+    }
+    return { size: range.total, skip: 0, length: range.end - range.start + 1 }
+  }
+
+  #refusePage({ headers }: Answer): void {
+    if (bareType(header(headers, 'content-type')) !== 'text/html') return
+    throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.#deps.upstream, foreign: true })
+  }
+
+  #paceOf(mayLeave: () => boolean): Pace | undefined {
+    const { upstream, minBytesPerSecond, rateWindowMs: windowMs } = this.#deps
+    return minBytesPerSecond > 0 ? new Pace({ upstream, minBytesPerSecond, windowMs, mayLeave }) : undefined
+  }
+}
+
+const pathOf = (repository: Repository, digest: Digest) => `/v2/${repository}/blobs/${digest}`
+
+async function* nothing(): AsyncGenerator<Buffer> {}
