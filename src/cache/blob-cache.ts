@@ -27,6 +27,13 @@ export interface BlobCacheDeps {
   segments: SegmentOptions
 }
 
+interface Asked {
+  digest: Digest
+  place: string
+  source: () => BlobSource
+  from: number
+}
+
 const UNWRITABLE = 'storage cannot be written: blobs are passed on uncached until it can'
 
 /** A download that is not put away yet. */
@@ -60,12 +67,13 @@ export class BlobCache {
    *
    * @param place the repository with its registry
    * @param source called at most once a fill, never on a hit
+   * @param from where it will be read first, below 0 from its end: a large blob is fetched from there first
    * @throws what `source` throws when no upstream has it; a failure after that ends the readers
    */
-  async open(digest: Digest, place: string, source: () => BlobSource): Promise<OpenBlob> {
+  async open(digest: Digest, place: string, source: () => BlobSource, from = 0): Promise<OpenBlob> {
     // A download under way comes first: until it is put away the store may hold half of the truth.
     const stored = this.#fills.has(digest) ? undefined : await this.#openStored(digest)
-    return stored ?? this.#openFill(digest, place, source)
+    return stored ?? this.#openFill({ digest, place, source, from })
   }
 
   /** Whether it is here or on its way. */
@@ -84,7 +92,7 @@ export class BlobCache {
    */
   async fetchAhead(digest: Digest, place: string, source: () => BlobSource): Promise<void> {
     if (this.#stopping || this.holds(digest)) return
-    void this.#start(digest, place, source(), false)
+    void this.#start({ digest, place, source, from: 0 }, false)
     await this.#fills.get(digest)?.settled
   }
 
@@ -135,9 +143,10 @@ export class BlobCache {
     }
   }
 
-  async #openFill(digest: Digest, place: string, source: () => BlobSource): Promise<OpenBlob> {
+  async #openFill(asked: Asked): Promise<OpenBlob> {
+    const { digest, place, source, from } = asked
     const running = this.#fills.get(digest)
-    if (!running) return this.#follow(await this.#start(digest, place, source(), true), 'miss')
+    if (!running) return this.#follow(await this.#start(asked, true), 'miss')
     running.asked = true
     const fill = await running.starting
     if (!fill.failed && !fill.released) {
@@ -150,7 +159,7 @@ export class BlobCache {
     }
     // It has told everybody who followed it: when its part file is put away, either the blob is here or the next one begins.
     await running.settled
-    return this.open(digest, place, source)
+    return this.open(digest, place, source, from)
   }
 
   /** Beside a download that keeps nothing and has gone too far to be joined. */
@@ -178,7 +187,7 @@ export class BlobCache {
     return { digest: fill.digest, size: fill.size, outcome, source: fill.upstream, reader }
   }
 
-  #start(digest: Digest, place: string, source: BlobSource, asked: boolean): Promise<BlobFill> {
+  #start({ digest, place, source, from }: Asked, asked: boolean): Promise<BlobFill> {
     const { parts, eviction, maxSizeBytes, segments } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
@@ -187,8 +196,9 @@ export class BlobCache {
       eviction.kick()
       return true
     }
+    const opened = source()
     parts.begin(digest)
-    const starting = BlobFill.start({ digest, source, segments, path: parts.path(digest), admit })
+    const starting = BlobFill.start({ digest, source: opened, segments, path: parts.path(digest), admit, from })
     this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place, asked })
     return starting
   }

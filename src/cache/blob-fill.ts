@@ -17,7 +17,7 @@ export interface BlobFillOptions {
   segments: SegmentOptions
   /** Whether a blob of this size is to be kept; asked before its first byte is, or as it grows where no size is known. */
   admit: (sizeBytes: number) => boolean
-  /** Where the first reader begins: a large blob is fetched from there first. */
+  /** Where the first reader begins, below 0 from the end: a large blob is fetched from there first. */
   from?: number | undefined
 }
 
@@ -83,8 +83,9 @@ export class BlobFill {
       begun: (stream) => this.#begin(stream),
       arrived: () => this.#arrived(),
     })
-    const isLarge = source.sizeBytes !== undefined && source.sizeBytes >= segments.minBlob
-    this.done = this.#run(isLarge ? from : 0)
+    const { sizeBytes = 0 } = source
+    const start = from < 0 ? Math.max(0, sizeBytes + from) : from
+    this.done = this.#run(sizeBytes >= segments.minBlob ? start : 0)
     this.ready = Promise.race([this.#disclosure.known, this.done])
     // Whoever needs to know awaits them; with nobody left a failure is still logged by the cache.
     this.ready.catch(() => {})

@@ -34,8 +34,8 @@ export interface Position {
 
 /** So much is worth no further stream. */
 const SOON_MS = 500
-/** How often it is looked after streams that stand still and readers who wait. */
-const LOOK_EVERY_MS = 250
+/** How often it is looked after streams that stand still and readers who wait; at most twice as often when asked to. */
+const LOOK_EVERY_MS = 50
 
 /** A stream that is being read. */
 interface Running {
@@ -55,6 +55,7 @@ export class Download {
   readonly #helpers = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   #ended = false
+  #lookedAt = 0
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps
@@ -68,7 +69,7 @@ export class Download {
   /** Resolves when every byte is held. @param from where to begin, if that is missing. @throws what the source throws */
   async run(from: number): Promise<void> {
     this.#ended = false
-    const looking = setInterval(() => this.look(), LOOK_EVERY_MS)
+    const looking = setInterval(() => this.#look(), LOOK_EVERY_MS)
     try {
       let claim = this.#segments.claimRest(from)
       while (!this.#isWhole()) {
@@ -95,9 +96,15 @@ export class Download {
     for (const { stream } of this.#running) stream.destroy()
   }
 
-  /** Looks who stands still and who waits: called when a reader begins to wait, and now and then. */
+  /** A reader has begun to wait. */
   look(): void {
+    if (performance.now() - this.#lookedAt > LOOK_EVERY_MS / 2) this.#look()
+  }
+
+  /** Looks who stands still and who waits, and whether one more stream pays. */
+  #look(): void {
     if (!this.#isSegmented()) return
+    this.#lookedAt = performance.now()
     for (const position of this.#waitingAt()) this.#serve(position)
     for (const { claim, stream } of this.#running) {
       if (this.#segments.isSilent(claim) && this.#deps.source.spare(stream.upstream)) this.#relieve({ claim, stream })
@@ -186,7 +193,7 @@ export class Download {
       })
       .finally(() => {
         this.#helpers.delete(helper)
-        this.look()
+        this.#look()
       })
     this.#helpers.add(helper)
   }

@@ -31,6 +31,12 @@ export function parseRange(header: string | undefined, size: number): ByteRange[
   return ranges.length > 0 ? ranges : 'unsatisfiable'
 }
 
+/** Where the first range of a Range header begins: below 0 so many bytes before the end; 0 where it says nothing. */
+export function firstPosition(header: string | undefined): number {
+  const [, first = '', last = ''] = /^bytes=\s*(\d{0,15})-(\d{0,15})/i.exec(header?.trim() ?? '') ?? []
+  return first === '' ? -Number(last) : Number(first)
+}
+
 /**
  * `bytes 0-99/1000` of a 206 (RFC 9110, 14.4); `total` is undefined for `*`.
  *

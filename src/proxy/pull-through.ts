@@ -38,13 +38,12 @@ export class PullThrough implements ContentSource {
     this.#deps = deps
   }
 
-  openBlob(digest: Digest): Promise<OpenBlob> {
+  openBlob(digest: Digest, from?: number): Promise<OpenBlob> {
     const { blobs, group, fetcher, repository } = this.#deps
     return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
-        const opening = blobs.open(digest, fetcher.nameOf(repository), () =>
-          group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest)),
-        )
+        const source = () => group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest))
+        const opening = blobs.open(digest, fetcher.nameOf(repository), source, from)
         try {
           return await abortable(opening, signal)
         } catch (error) {

@@ -29,8 +29,8 @@ export interface ReferrersAnswer {
  * UNAVAILABLE or TOOMANYREQUESTS where it could not be found out.
  */
 export interface ContentSource {
-  /** The caller closes what it gets. */
-  openBlob(digest: Digest): Promise<OpenBlob>
+  /** The caller closes what it gets. @param from where it will read first, below 0 from the end: a hint */
+  openBlob(digest: Digest, from?: number): Promise<OpenBlob>
   /** Never fetches the content. */
   statBlob(digest: Digest): Promise<BlobFacts>
   getManifest(reference: Reference): Promise<ServedManifest>

@@ -174,13 +174,15 @@ export class BlobTransfer {
     rangeOnly = false,
   ): Promise<Opened | undefined> {
     const { upstream, redirect } = lane
-    const refusal = upstream.refusal(this.#repository)
-    if (refusal || !(await worthATry(upstream, signal))) {
-      lane.passed(refusal)
-      return undefined
-    }
+    // Its place is taken before anything is awaited, so that nobody else counts on it.
     lane.streams++
     try {
+      const refusal = upstream.refusal(this.#repository)
+      if (refusal || !(await worthATry(upstream, signal))) {
+        lane.streams--
+        lane.passed(refusal)
+        return undefined
+      }
       const mayLeave = () => this.#lanes.some((other) => other !== lane && !other.tooSlow && other.isUsable)
       const options = { to, rangeOnly, redirect, mayLeave, begun }
       const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
@@ -203,39 +205,29 @@ export class BlobTransfer {
     const { size } = opened.stream
     this.#size = from > 0 ? (this.#size ?? size) : (size ?? this.#size)
     const index = this.#lanes.indexOf(opened.lane)
-    this.#turn = index + 1
-    return this.#followed(opened, part, {
-      ended: () => {
-        this.#turn = index
-      },
-      brokeOff: (error, progressed) => {
-        if (error.kind === 'down' && progressed) this.#turn = index
-      },
-    })
+    const goOn = (steps: 0 | 1) => {
+      this.#turn = index + steps
+    }
+    goOn(1)
+    return this.#followed(opened, part, goOn)
   }
 
-  #followed(
-    opened: Opened,
-    part: Part,
-    on: { ended?: () => void; brokeOff?: (error: UpstreamError, progressed: boolean) => void } = {},
-  ): TransferStream {
+  /** @param goOn told whether the next one is to be asked after it, or it again */
+  #followed(opened: Opened, part: Part, goOn: (steps: 0 | 1) => void = () => {}): TransferStream {
     const { lane, stream } = opened
-    let bytes = 0
+    let progressed = false
     let left = false
     const leave = () => {
       if (!left) lane.streams--
       left = true
     }
-    const arrived = (count: number) => {
-      bytes += count
+    const arrived = () => {
+      if (!progressed) goOn(0)
+      progressed = true
       this.#progressed = true
     }
-    const ended = () => {
-      leave()
-      on.ended?.()
-    }
     return {
-      body: this.#watched(opened, part, { arrived, ended, leave }),
+      body: this.#watched(opened, part, { arrived, leave }),
       size: this.#size,
       upstream: stream.upstream,
       destroy() {
@@ -244,11 +236,12 @@ export class BlobTransfer {
       },
       failed(error) {
         stream.destroy()
-        if (!(error instanceof UpstreamError)) return
-        lane.failed(error)
-        on.brokeOff?.(error, bytes > 0)
+        const known = error instanceof UpstreamError
+        goOn(known && error.kind === 'down' && progressed ? 0 : 1)
+        if (known) lane.failed(error)
       },
       outpaced() {
+        goOn(1)
         lane.tooSlow = true
       },
     }
@@ -272,7 +265,7 @@ export class BlobTransfer {
   async *#watched(
     { lane, stream }: Opened,
     { from, to }: Part,
-    on: { arrived: (bytes: number) => void; ended: () => void; leave: () => void },
+    on: { arrived: () => void; leave: () => void },
   ): AsyncGenerator<Buffer> {
     const { upstream } = stream
     const size = this.#size
@@ -283,13 +276,12 @@ export class BlobTransfer {
         at += chunk.length
         if (size !== undefined && at > size)
           throw new UpstreamError('lying', 'the blob is longer than announced', { upstream })
-        on.arrived(chunk.length)
+        on.arrived()
         yield chunk
       }
       if (end !== undefined && at < end)
         throw new UpstreamError('down', `the blob ended after ${at} of ${end} bytes`, { upstream })
       lane.upstream.health.succeeded()
-      on.ended()
     } finally {
       on.leave()
     }

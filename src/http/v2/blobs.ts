@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import type { BufferPool } from '../../lib/buffer-pool.js'
 import type { BlobFacts, OpenBlob } from '../../oci/content.js'
 import type { Digest } from '../../oci/digest.js'
+import { firstPosition } from '../../oci/range.js'
 import { describeContent, isNotModified } from './describe.js'
 import type { Handlers } from './handlers.js'
 import { sendBlob } from './send-blob.js'
@@ -10,7 +11,7 @@ import { sendBlob } from './send-blob.js'
 export function blobHandlers({ pool }: { pool: BufferPool }): Handlers<'blob'> {
   return {
     async GET({ endpoint: { digest }, route, request, reply }) {
-      const blob = await route.source.openBlob(digest)
+      const blob = await route.source.openBlob(digest, firstPosition(request.headers.range))
       describe(reply, blob)
       if (isNotModified(request, digest)) {
         await blob.reader.close()
