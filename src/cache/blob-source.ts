@@ -4,6 +4,8 @@ export interface BlobBytes {
   /** Of the whole blob, in bytes; `undefined` when the upstream does not say. */
   size: number | undefined
   upstream: string
+  /** Whether it goes on to the end of the blob, wherever it was asked to end. */
+  toEnd: boolean
   /** Ends the stream early. */
   destroy(): void
   /** Says that it broke off, stalled or was too long. */
@@ -31,6 +33,8 @@ export interface BlobSource {
    * @throws when every upstream has been tried often enough
    */
   next(from: number, to: number | undefined, signal?: AbortSignal): Promise<BlobBytes>
+  /** How long the upstream that is asked first mostly takes for so many bytes, milliseconds; not a number while that is not known. */
+  usualMs(bytes: number): number
   /** Whether one more stream may run beside those that do. @param not the upstream that it must not be of */
   spare(not?: string): boolean
   /** One more stream, asked for once; called only while `spare`. @returns undefined when the upstream could not give it */

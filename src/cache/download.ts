@@ -71,7 +71,7 @@ export class Download {
     this.#ended = false
     const looking = setInterval(() => this.#look(), LOOK_EVERY_MS)
     try {
-      let claim = this.#segments.claimRest(from)
+      let claim = this.#firstClaim(from)
       while (!this.#isWhole()) {
         if (claim) await this.#fetch(claim, () => this.#next(claim!))
         else await this.#oneHelperLess()
@@ -123,13 +123,21 @@ export class Download {
     return !this.#ended && spool.keeps && size >= segments.minBlob && size < Number.POSITIVE_INFINITY
   }
 
+  /** A part to begin with, unless the whole will be here soon: a stream that has to be broken off has sent more than was needed. */
+  #firstClaim(from: number): Claim | undefined {
+    const { source, spool, segments } = this.#deps
+    const { sizeBytes = 0 } = source
+    const isSlow = sizeBytes >= segments.minBlob && !(source.usualMs(sizeBytes) <= SOON_MS)
+    return isSlow && spool.keeps ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
+  }
+
   /** What the one stream that runs until the end does next; nothing while others have all that is left. */
   #work(): Claim | undefined {
     if (!this.#isSegmented()) return this.#segments.claimRest(this.#deps.spool.held.endAt(0))
     const wanted = this.#waitingAt().find((position) => this.#isLate(position))
     const waited = wanted === undefined ? undefined : this.#segments.claimAt(wanted)
     if (waited) return waited
-    const alone = this.#helpers.size === 0
+    const alone = this.#helpers.size === 0 && this.#segments.remainingMs <= SOON_MS
     return alone ? this.#segments.claimRest(0) : (this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim)
   }
 
@@ -222,6 +230,7 @@ export class Download {
       running = { claim, stream }
       this.#running.add(running)
       this.#segments.begun(claim)
+      if (stream.toEnd) this.#segments.extend(claim)
       if (await this.#deps.begun(stream)) await this.#consume(running)
       return true
     } catch (error) {

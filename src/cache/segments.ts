@@ -27,7 +27,7 @@ const SILENT_MS = 1500
 /** A stream is relieved of work that it would need longer than this for. */
 const LONG_MS = 1000
 /** A rate is not known before. */
-const MEASURED_MS = 100
+const MEASURED_MS = 50
 
 /**
  * Who fetches which part of a blob. Every byte belongs to one stream at most, so each is fetched once; a stream gets work
@@ -38,6 +38,8 @@ export class Segments {
   readonly #segmentBytes: number
   readonly #now: () => number
   readonly #claims = new Set<Claim>()
+  /** Of the stream that ended last, bytes a millisecond. */
+  #lastRate = Number.POSITIVE_INFINITY
   #size = Number.POSITIVE_INFINITY
 
   constructor({ held, segmentBytes, now }: SegmentsOptions) {
@@ -63,9 +65,9 @@ export class Segments {
   /** How long what is missing will take at the rate of now; 0 while no rate is known. */
   get remainingMs(): number {
     const measured = [...this.#claims].filter((claim) => this.#isMeasured(claim))
-    if (measured.length === 0) return 0
     const rate = measured.reduce((sum, claim) => sum + this.#rateOf(claim), 0)
-    return (this.#size - this.#held.size) / (rate * (this.#claims.size / measured.length))
+    const each = measured.length > 0 ? rate / measured.length : this.#lastRate
+    return (this.#size - this.#held.size) / (each * Math.max(this.#claims.size, 1))
   }
 
   /** All that is missing and nobody's from `position` on, or else from the beginning, in one piece. */
@@ -73,19 +75,32 @@ export class Segments {
     return this.#claim(this.#gap(position) ?? this.#gap(0))
   }
 
+  /** The same, up to the end of its segment. */
+  claimFrom(position: number): Claim | undefined {
+    return this.#claim(this.#withinSegment(this.#gap(position) ?? this.#gap(0)))
+  }
+
+  /** Lets a claim have what follows it and is nobody's. */
+  extend(claim: Claim): void {
+    const gap = this.#gap(claim.to)
+    if (gap?.from === claim.to) claim.to = gap.to
+  }
+
   /** The lowest segment that is missing and nobody's; of one that a stream has beyond its segment otherwise. */
   claimSegment(): Claim | undefined {
-    const gap = this.#gap(0) ?? this.#narrowed()
-    return gap && this.#claim({ from: gap.from, to: Math.min(gap.to, this.#boundaryAfter(gap.from)) })
+    return this.#claim(this.#withinSegment(this.#gap(0) ?? this.#narrowed()))
   }
 
   /** What a reader waits for at `position`, up to the end of its segment; taken from a stream that will be there late. */
   claimAt(position: number): Claim | undefined {
     const holder = this.holderOf(position)
-    if (!holder) return this.#claim(this.#segmentOf(this.#gap(position), position))
+    if (!holder) {
+      const gap = this.#gap(position)
+      return gap?.from === position ? this.#claim(this.#withinSegment(gap)) : undefined
+    }
     const { to } = holder
     holder.to = position
-    return this.#claim({ from: position, to: Math.min(to, this.#boundaryAfter(position)) })
+    return this.#claim(this.#withinSegment({ from: position, to }))
   }
 
   /** The second half of what the slowest stream would need long for; all of it where that stands still. */
@@ -135,6 +150,8 @@ export class Segments {
 
   /** Its stream has ended: what it has not got is nobody's. */
   release(claim: Claim): void {
+    const elapsedMs = this.#now() - claim.beganAt
+    if (claim.bytes > 0) this.#lastRate = claim.bytes / Math.max(elapsedMs, 1)
     this.#claims.delete(claim)
   }
 
@@ -159,8 +176,8 @@ export class Segments {
     return { from, to: Math.min(this.#held.nextAfter(from), this.#size, ...claimed) }
   }
 
-  #segmentOf(gap: Span | undefined, position: number): Span | undefined {
-    return gap?.from === position ? { from: position, to: Math.min(gap.to, this.#boundaryAfter(position)) } : undefined
+  #withinSegment(span: Span | undefined): Span | undefined {
+    return span && { from: span.from, to: Math.min(span.to, this.#boundaryAfter(span.from)) }
   }
 
   /** Leaves the longest claim the segment that it is in, if it has more than that. */

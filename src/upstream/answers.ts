@@ -31,6 +31,8 @@ export interface BlobStream {
   /** bytes of the whole blob, wherever the stream begins */
   size: number | undefined
   upstream: string
+  /** Whether it goes on to the end of the blob, wherever it was asked to end. */
+  toEnd: boolean
   /** Closes the connection; also right while the body is being read, which then fails. */
   destroy(): void
 }

@@ -80,7 +80,7 @@ export class BlobRequests {
         ending.abort(new UpstreamError('down', 'the stream was closed', { upstream }))
         answer.body.destroy()
       }
-      return { body, size, upstream, destroy }
+      return { body, size, upstream, toEnd: to === undefined || answer.status === 200, destroy }
     } catch (error) {
       // What is left of a whole blob is not worth the connection.
       answer.body.destroy()
@@ -114,7 +114,7 @@ export class BlobRequests {
   /** A range beyond the end (RFC 9110, 15.5.17): whoever asked for it has more than there is, or something else. */
   #nothingAfter(from: number, { size, upstream }: { size: number; upstream: string }): BlobStream {
     if (size > from) throw new UpstreamError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
-    return { body: nothing(), size, upstream, destroy() {} }
+    return { body: nothing(), size, upstream, toEnd: true, destroy() {} }
   }
 
   /** RFC 9110, 15.3.7. */

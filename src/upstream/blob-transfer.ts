@@ -75,6 +75,12 @@ export class BlobTransfer {
     }
   }
 
+  /** How long the upstream that is asked first mostly takes for so many bytes, milliseconds; not a number while that is not known. */
+  usualMs(bytes: number): number {
+    const [first] = this.#order()
+    return (bytes * 1000) / (first?.upstream.client.traffic.measured('blob').bytesPerSecond?.value ?? Number.NaN)
+  }
+
   /** Whether an upstream that has not failed yet can give one more stream at once. @param not the one that it must not be */
   spare(not?: string): boolean {
     return this.#spareLane(not) !== undefined
@@ -230,6 +236,7 @@ export class BlobTransfer {
       body: this.#watched(opened, part, { arrived, leave }),
       size: this.#size,
       upstream: stream.upstream,
+      toEnd: stream.toEnd,
       destroy() {
         leave()
         stream.destroy()
@@ -269,7 +276,7 @@ export class BlobTransfer {
   ): AsyncGenerator<Buffer> {
     const { upstream } = stream
     const size = this.#size
-    const end = to ?? size
+    const end = stream.toEnd ? size : to
     let at = from
     try {
       for await (const chunk of stream.body) {

@@ -37,10 +37,15 @@ export class ScriptedSource implements BlobSource {
       body: play(stream, from),
       size,
       upstream: stream.upstream ?? 'scripted',
+      toEnd: true,
       destroy() {},
       failed: (error) => this.failures.push(error),
       outpaced() {},
     }
+  }
+
+  usualMs(): number {
+    return 0
   }
 
   spare(): boolean {
