@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { attempt, Daemon, type Finished, run } from './process.js'
+import { attempt, Daemon, type Finished, run } from '../helpers/process.js'
 
 /** A containerd of its own, empty, in a network namespace, and the `ctr` that talks to it. */
 export class Containerd {

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { attempt, run } from '../helpers/process.js'
 import { Dockerd } from './dockerd.js'
 import { factsOf, type ManifestFacts } from './facts.js'
 import { figure } from './figure.js'
 import { HOST, Mirror } from './mirror.js'
-import { attempt, run } from './process.js'
 import { hubRegistries, observer, stageFolder, startDockerHub } from './stage.js'
 import { WORLD } from './world.js'
 

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { attempt, Daemon, type Finished, run } from './process.js'
+import { attempt, Daemon, type Finished, run } from '../helpers/process.js'
 
 /** A Docker daemon of its own (with its own containerd), empty, in a network namespace; everything of it under `folder`. */
 export class Dockerd {

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Fault } from '../helpers/fault-proxy/fault.js'
 import { Dockerd } from './dockerd.js'
 import { factsOf } from './facts.js'
-import type { Fault } from './fault.js'
 import { figure } from './figure.js'
 import { HOST, Mirror } from './mirror.js'
 import { hubRegistries, observer, stageFolder, startDockerHub } from './stage.js'
@@ -41,7 +41,11 @@ describe('With two of three upstreams at fault', () => {
   /** A mirror that has nothing, over upstreams of which two of three do `fault` to every blob. */
   async function mirrorWith(name: string, fault: Fault): Promise<void> {
     upstreams.forget()
-    for (const bad of ['nju', 'ustc'] as const) upstreams.get(bad).proxy.fault = fault
+    for (const bad of ['nju', 'ustc'] as const) {
+      const { proxy } = upstreams.get(bad)
+      await proxy.heal()
+      proxy.inject(fault, { method: 'GET', kind: 'blob' })
+    }
     mirror = await Mirror.start({ folder: join(folder, name), registries: hubRegistries(upstreams) })
   }
 

@@ -1,11 +1,14 @@
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Occasion } from '../helpers/fault-proxy/fault.js'
+import { read, readTogether } from '../helpers/readers.js'
 import { factsOf } from './facts.js'
 import { figure, MIB } from './figure.js'
 import { Mirror } from './mirror.js'
-import { read, readTogether } from './readers.js'
 import { hubRegistries, observer, stageFolder, startDockerHub } from './stage.js'
+
+const BLOBS: Occasion = { method: 'GET', kind: 'blob' }
 
 describe('One cold blob of 64 MiB', () => {
   let folder: string
@@ -23,7 +26,7 @@ describe('One cold blob of 64 MiB', () => {
   })
   afterEach(async () => {
     await mirror?.stop()
-    for (const proxy of upstreams.proxies) proxy.fault = undefined
+    for (const proxy of upstreams.proxies) await proxy.heal()
   })
   afterAll(() => upstreams.stop())
 
@@ -50,7 +53,7 @@ describe('One cold blob of 64 MiB', () => {
   })
 
   test('reaches the client within 100 ms of reaching the mirror, at 8 MB/s', async () => {
-    for (const proxy of upstreams.proxies) proxy.fault = { kind: 'throttle', bytesPerSecond: 8_000_000 }
+    for (const proxy of upstreams.proxies) proxy.inject({ kind: 'throttle', bytesPerSecond: 8_000_000 }, BLOBS)
 
     const reading = await read(blobUrl(await emptyMirror()))
 
@@ -61,7 +64,7 @@ describe('One cold blob of 64 MiB', () => {
   })
 
   test('is continued after a kill -9 at half of it: the upstreams send only the rest', async () => {
-    for (const proxy of upstreams.proxies) proxy.fault = { kind: 'throttle', bytesPerSecond: 24_000_000 }
+    for (const proxy of upstreams.proxies) proxy.inject({ kind: 'throttle', bytesPerSecond: 24_000_000 }, BLOBS)
     const first = await emptyMirror()
     const lost = read(blobUrl(first)).catch(() => undefined)
     const fills = join(folder, `run-${run}`, 'data/fills')
@@ -69,7 +72,7 @@ describe('One cold blob of 64 MiB', () => {
     await first.kill()
     await lost
     const before = blobBytes()
-    for (const proxy of upstreams.proxies) proxy.fault = undefined
+    for (const proxy of upstreams.proxies) await proxy.heal()
 
     mirror = await Mirror.start({ folder: join(folder, `run-${run}`), registries: hubRegistries(upstreams) })
     const reading = await read(blobUrl(mirror))

@@ -1,30 +1,32 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { CountingProxy } from './counting-proxy.js'
+import { FaultProxy } from '../helpers/fault-proxy/fault-proxy.js'
+import { read } from '../helpers/readers.js'
+import { RegistryUpstream } from '../helpers/registry-upstream.js'
 import { figure, MIB } from './figure.js'
 import { Mirror } from './mirror.js'
-import { read } from './readers.js'
-import { RegistryUpstream } from './registry-upstream.js'
 import { stageFolder } from './stage.js'
+import { WORLD } from './world.js'
 
 const CLIENTS = 32
 const SIZE = 64 * MIB
 
 let registry: RegistryUpstream
-let proxy: CountingProxy
+let proxy: FaultProxy
 let mirror: Mirror
 const digests: string[] = []
 
 beforeAll(async () => {
   const folder = await stageFolder('memory')
-  registry = await RegistryUpstream.start({ name: 'memory', folder, storage: join(folder, 'content') })
+  const address = WORLD.upstreamAddress
+  registry = await RegistryUpstream.start({ name: 'memory', folder, storage: join(folder, 'content'), address })
   const content = randomBytes(SIZE)
   for (let n = 0; n < CLIENTS; n++) {
     content.writeUInt32LE(n)
     digests.push(await upload(content))
   }
-  proxy = await CountingProxy.start({ name: 'memory', target: registry.url })
+  proxy = await FaultProxy.start({ name: 'memory', address, target: registry.url })
   mirror = await Mirror.start({
     folder,
     registries: { 'docker.io': { upstreams: [{ name: 'hub', url: proxy.url, role: 'origin' }] } },

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
-import { Daemon } from './process.js'
-import { answers } from './registry-upstream.js'
+import { Daemon } from '../helpers/process.js'
+import { answers } from '../helpers/registry-upstream.js'
 import { WORLD } from './world.js'
 
 const PORT = 5000

@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { read } from '../helpers/readers.js'
 import { Dockerd } from './dockerd.js'
 import { HOST, Mirror } from './mirror.js'
-import { read } from './readers.js'
 import { hubRegistries, stageFolder, startDockerHub } from './stage.js'
 import { WORLD } from './world.js'
 

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { run } from './process.js'
+import { run } from '../helpers/process.js'
 
 /**
  * Writes an image of one layer of `sizeBytes` random bytes, which no compression makes smaller, in skopeo's `dir:` layout.

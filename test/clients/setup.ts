@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
+import { RegistryUpstream } from '../helpers/registry-upstream.js'
+import { TokenService } from '../helpers/token-service.js'
 import { MIB } from './figure.js'
 import { ImageBuilder } from './images.js'
-import { RegistryUpstream } from './registry-upstream.js'
-import { TokenService } from './token-service.js'
 import { contentFolders } from './upstreams.js'
-import { buildWorld } from './world.js'
+import { buildWorld, WORLD } from './world.js'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -17,7 +17,7 @@ declare module 'vitest' {
 
 /** Once a run: the network, and the content of all upstreams. run.ts hands over the folders. */
 export default async function setup(project: TestProject): Promise<void> {
-  const { ENTREPOT_CLIENTS_ROOT: root, ENTREPOT_CLIENTS_ROOTFS: rootFs } = process.env
+  const { ENTREPOT_RUN_ROOT: root, ENTREPOT_CLIENTS_ROOTFS: rootFs } = process.env
   if (!root || !rootFs) throw new Error('start these tests by npm run test:clients')
   project.provide('root', root)
   await buildWorld()
@@ -29,9 +29,10 @@ export default async function setup(project: TestProject): Promise<void> {
 async function makeContent(root: string, rootFs: string): Promise<void> {
   const folder = join(root, 'setup')
   await mkdir(folder, { recursive: true })
-  const tokens = await TokenService.start(folder)
+  const address = WORLD.upstreamAddress
+  const tokens = await TokenService.start(folder, address)
   for (const [name, storage] of Object.entries(contentFolders(root))) {
-    const registry = await RegistryUpstream.start({ name, folder, storage, tokens })
+    const registry = await RegistryUpstream.start({ name, folder, storage, address, tokens })
     const builder = await ImageBuilder.start({ folder: join(folder, name), host: registry.host })
     if (name === 'main') await makeMain(builder, rootFs)
     if (name === 'lagging') await builder.small({ name: 'library/moving:latest', says: 'old' })

@@ -1,11 +1,11 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { run } from '../helpers/process.js'
+import { read } from '../helpers/readers.js'
 import { factsOf, type ManifestFacts } from './facts.js'
 import { figure, MIB } from './figure.js'
 import { HOST, launch, Mirror } from './mirror.js'
-import { run } from './process.js'
-import { read } from './readers.js'
 import { hubRegistries, observer, stageFolder, startDockerHub } from './stage.js'
 import type { Tools } from './tools.js'
 

@@ -1,4 +1,4 @@
-import type { Reading } from './readers.js'
+import type { Reading } from '../helpers/readers.js'
 
 interface Counts {
   requests: { total: number; hit: number; join: number; miss: number; stale: number; error: number }

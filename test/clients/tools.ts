@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Finished, type ProcessOptions, run } from './process.js'
-import { PUSHER } from './token-service.js'
+import { type Finished, type ProcessOptions, run } from '../helpers/process.js'
+import { PUSHER } from '../helpers/token-service.js'
 
 /** Runs one program of the podman family; an exit code other than 0 is an error. */
 export type Tool = (...args: string[]) => Promise<Finished>

@@ -1,13 +1,14 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CountingProxy } from './counting-proxy.js'
-import { RegistryUpstream } from './registry-upstream.js'
-import { TokenService } from './token-service.js'
+import { FaultProxy } from '../helpers/fault-proxy/fault-proxy.js'
+import { RegistryUpstream } from '../helpers/registry-upstream.js'
+import { TokenService } from '../helpers/token-service.js'
+import { WORLD } from './world.js'
 
-/** A docker-registry process and the counting proxy in front of it. */
+/** A docker-registry process and the fault proxy in front of it. */
 export interface Upstream {
   registry: RegistryUpstream
-  proxy: CountingProxy
+  proxy: FaultProxy
 }
 
 /** Upstreams by name, and the token service that they share. */
@@ -23,11 +24,12 @@ export class Upstreams<Name extends string> {
   /** @param storages upstream's name to the folder with its content; several may share one */
   static async start<Name extends string>(folder: string, storages: Record<Name, string>): Promise<Upstreams<Name>> {
     await mkdir(folder, { recursive: true })
-    const tokens = await TokenService.start(folder)
+    const address = WORLD.upstreamAddress
+    const tokens = await TokenService.start(folder, address)
     const started: [string, Upstream][] = []
     for (const [name, storage] of Object.entries<string>(storages)) {
-      const registry = await RegistryUpstream.start({ name, folder, storage, tokens })
-      started.push([name, { registry, proxy: await CountingProxy.start({ name, target: registry.url }) }])
+      const registry = await RegistryUpstream.start({ name, folder, storage, address, tokens })
+      started.push([name, { registry, proxy: await FaultProxy.start({ name, address, target: registry.url }) }])
     }
     return new Upstreams(tokens, Object.fromEntries(started) as Record<Name, Upstream>)
   }
@@ -36,7 +38,7 @@ export class Upstreams<Name extends string> {
     return this.#byName[name]
   }
 
-  get proxies(): CountingProxy[] {
+  get proxies(): FaultProxy[] {
     return Object.values<Upstream>(this.#byName).map(({ proxy }) => proxy)
   }
 

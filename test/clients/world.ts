@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises'
-import { run } from './process.js'
+import { run } from '../helpers/process.js'
 
 /**
  * The network of a run, inside the private network namespace that run.ts made: a bridge, and on it one namespace for the

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { type IncomingMessage, request as open } from 'node:http'
+import { type IncomingHttpHeaders, type IncomingMessage, request as open } from 'node:http'
 
 /** What one reader got, digest and all. */
 export interface Reading {
@@ -9,6 +9,7 @@ export interface Reading {
   bytes: number
   cache: string | undefined
   source: string | undefined
+  headers: IncomingHttpHeaders
   /** `performance.now()` at the first byte of the body. */
   firstByteAt: number
   /** The body of an answer under 64 KiB, as text. */
@@ -16,8 +17,12 @@ export interface Reading {
 }
 
 /** A plain reader, like curl: its own connection, no limit, the digest computed on the way. @throws when the body is cut */
-export async function read(url: string, headers: Record<string, string> = {}): Promise<Reading> {
-  const request = open(url, { agent: false, headers })
+export async function read(
+  url: string,
+  headers: Record<string, string> = {},
+  method: 'GET' | 'HEAD' = 'GET',
+): Promise<Reading> {
+  const request = open(url, { agent: false, headers, method })
   request.end()
   const [response] = (await once(request, 'response')) as [IncomingMessage]
   const hash = createHash('sha256')
@@ -36,6 +41,7 @@ export async function read(url: string, headers: Record<string, string> = {}): P
     bytes,
     cache: header(response, 'x-cache'),
     source: header(response, 'x-cache-source'),
+    headers: response.headers,
     firstByteAt,
     text: Buffer.concat(small).toString(),
   }

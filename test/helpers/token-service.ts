@@ -5,7 +5,6 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { run } from './process.js'
-import { WORLD } from './world.js'
 
 export const PUSHER = { name: 'builder', password: 'upstream-secret' }
 
@@ -21,23 +20,28 @@ export class TokenService {
   readonly asked: string[] = []
   readonly #server: Server
   readonly #folder: string
+  readonly #address: string
 
-  private constructor(folder: string) {
+  private constructor(folder: string, address: string) {
     this.#folder = folder
+    this.#address = address
     this.#server = createServer((request, response) => {
       const body = JSON.stringify(this.#answer(request))
       response.writeHead(200, { 'content-type': 'application/json' }).end(body)
     })
   }
 
-  /** @param folder where its key and certificate are written */
-  static async start(folder: string): Promise<TokenService> {
-    const service = new TokenService(folder)
+  /**
+   * @param folder where its key and certificate are written
+   * @param address where it listens, on a free port
+   */
+  static async start(folder: string, address: string): Promise<TokenService> {
+    const service = new TokenService(folder, address)
     await run('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
       ...['-subj', '/CN=test token service', '-keyout', service.#file('key'), '-out', service.#file('crt')],
     ])
-    service.#server.listen(0, WORLD.upstreamAddress)
+    service.#server.listen(0, address)
     await once(service.#server, 'listening')
     return service
   }
@@ -45,7 +49,7 @@ export class TokenService {
   /** The `auth.token` section of docker-registry's configuration, as JSON (which is YAML). */
   get registryAuth(): string {
     const { port } = this.#server.address() as AddressInfo
-    const realm = `http://${WORLD.upstreamAddress}:${port}/token`
+    const realm = `http://${this.#address}:${port}/token`
     return JSON.stringify({ token: { realm, service: SERVICE, issuer: ISSUER, rootcertbundle: this.#file('crt') } })
   }
 

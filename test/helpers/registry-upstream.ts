@@ -3,7 +3,6 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { Daemon } from './process.js'
 import type { TokenService } from './token-service.js'
-import { WORLD } from './world.js'
 
 /** One of Debian's docker-registry processes over `storage`, asking for tokens of `tokens`; without them open to everybody. */
 export class RegistryUpstream {
@@ -19,10 +18,12 @@ export class RegistryUpstream {
     name: string
     folder: string
     storage: string
+    /** Where it listens, on a free port. */
+    address: string
     tokens?: TokenService
   }): Promise<RegistryUpstream> {
-    const { name, folder, storage, tokens } = deps
-    const host = `${WORLD.upstreamAddress}:${await freePort()}`
+    const { name, folder, storage, address, tokens } = deps
+    const host = `${address}:${await freePort(address)}`
     const file = join(folder, `${name}.yml`)
     await writeFile(
       file,
@@ -59,11 +60,11 @@ export async function answers(url: string): Promise<boolean> {
 }
 
 /** A port free at this moment; nobody else listens in the network namespace of the run. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, WORLD.upstreamAddress)
+async function freePort(address: string): Promise<number> {
+  const server = createServer().listen(0, address)
   await new Promise((resolve) => server.once('listening', resolve))
-  const address = server.address()
+  const bound = server.address()
   await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  return address.port
+  if (bound === null || typeof bound === 'string') throw new Error('no port')
+  return bound.port
 }
