@@ -82,6 +82,7 @@ export class Stage<Name extends string> {
   async addProxy(options: {
     name: string
     address?: string
+    port?: number
     target?: string
     tls?: Certified | undefined
     host?: string | undefined

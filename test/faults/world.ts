@@ -30,7 +30,7 @@ export async function buildWorld(): Promise<void> {
  * @returns what ends it; may be called again
  */
 export async function blackHole({ address, port }: { address: string; port: number }): Promise<() => Promise<void>> {
-  const program = address.includes(':') ? 'ip6tables' : 'iptables'
+  const program = programFor(address)
   const rule = ['OUTPUT', '-p', 'tcp', '-d', address, '--dport', String(port), '-j', 'DROP']
   await run(program, ['-w', '-A', ...rule])
   let ended = false
@@ -39,4 +39,15 @@ export async function blackHole({ address, port }: { address: string; port: numb
     ended = true
     await run(program, ['-w', '-D', ...rule])
   }
+}
+
+/** How many packets to this address and port were dropped. */
+export async function droppedAt({ address, port }: { address: string; port: number }): Promise<number> {
+  const { stdout } = await run(programFor(address), ['-w', '-nvxL', 'OUTPUT'])
+  const rule = stdout.split('\n').find((line) => line.includes(address) && line.endsWith(`dpt:${port}`))
+  return Number(rule?.trim().split(/\s+/)[0] ?? 0)
+}
+
+function programFor(address: string): string {
+  return address.includes(':') ? 'ip6tables' : 'iptables'
 }

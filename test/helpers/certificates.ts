@@ -27,9 +27,18 @@ export class Authority {
 
   /** @param hosts names and IPv4 addresses; the first is the subject */
   issue(...hosts: string[]): Certified {
+    return this.#issue(hosts, Date.now() + DAY_MS)
+  }
+
+  /** One whose time is over since an hour. */
+  issueExpired(...hosts: string[]): Certified {
+    return this.#issue(hosts, Date.now() - HOUR_MS)
+  }
+
+  #issue(hosts: string[], until: number): Certified {
     const { publicKey, privateKey } = pair()
     const extension = alternativeNames(hosts)
-    const cert = certificate({ subject: hosts[0]!, issuer: this.#name, publicKey, signer: this.#key, extension })
+    const cert = certificate({ subject: hosts[0]!, issuer: this.#name, publicKey, signer: this.#key, extension, until })
     return { cert, key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
   }
 }
@@ -40,10 +49,13 @@ interface Facts {
   publicKey: KeyObject
   signer: KeyObject
   extension: Buffer
+  /** ms since the epoch; a day from now when left out */
+  until?: number
 }
 
 const SEQUENCE = 0x30
-const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 const ECDSA_WITH_SHA256 = tlv(SEQUENCE, oid('2a8648ce3d040302'))
 /** basicConstraints, critical: cA true. */
 const IS_CA = tlv(SEQUENCE, oid('551d13'), tlv(1, [0xff]), tlv(4, tlv(SEQUENCE, tlv(1, [0xff]))))
@@ -53,14 +65,14 @@ function pair() {
 }
 
 /** RFC 5280, section 4.1, version 3. */
-function certificate({ subject, issuer, publicKey, signer, extension }: Facts): string {
+function certificate({ subject, issuer, publicKey, signer, extension, until = Date.now() + DAY_MS }: Facts): string {
   const body = tlv(
     SEQUENCE,
     tlv(0xa0, tlv(2, [2])),
     tlv(2, [1], randomBytes(8)),
     ECDSA_WITH_SHA256,
     named(issuer),
-    tlv(SEQUENCE, time(Date.now() - DAY_MS), time(Date.now() + DAY_MS)),
+    tlv(SEQUENCE, time(Date.now() - DAY_MS), time(until)),
     named(subject),
     publicKey.export({ type: 'spki', format: 'der' }),
     tlv(0xa3, tlv(SEQUENCE, extension)),

@@ -53,6 +53,8 @@ interface Rule {
 export interface FaultProxyOptions {
   name: string
   address: string
+  /** A free one when left out. */
+  port?: number
   /** The registry behind it. */
   target: string
   /** Speaks TLS with it. */
@@ -102,7 +104,7 @@ export class FaultProxy {
   }
 
   static async start(options: FaultProxyOptions): Promise<FaultProxy> {
-    const front = createNetServer({ noDelay: true }).listen(0, options.address)
+    const front = createNetServer({ noDelay: true }).listen(options.port ?? 0, options.address)
     await once(front, 'listening')
     return new FaultProxy(options, front)
   }

@@ -1,0 +1,78 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { pull } from './client.js'
+import { type Answer, NameServer } from './name-server.js'
+import { useStage } from './stage.js'
+import { blackHole, droppedAt, WORLD } from './world.js'
+
+const COOL_DOWN_MS = 11_000
+const NAME = 'mirror.upstream.example'
+const DUAL = 'dual.upstream.example'
+
+const stage = useStage({
+  name: 'a-names',
+  upstreams: ['a', 'b', 'dual'],
+  hosts: { a: NAME, dual: DUAL },
+})
+let names: NameServer
+let resolvConf: string
+
+beforeAll(async () => {
+  names = await NameServer.start('127.0.53.1')
+  resolvConf = await names.writeResolvConf(join(stage.folder, 'resolv.conf'))
+})
+afterAll(() => names.stop())
+
+const FAULTS: [string, Answer][] = [
+  ['does not exist', { fault: 'nxdomain' }],
+  ['cannot be resolved (SERVFAIL)', { fault: 'servfail' }],
+  ['is resolved after 10 s', { addresses: [WORLD.upstreams], delayMs: 10_000 }],
+]
+
+// The system's own resolver asks a DNS server of the test, by a resolv.conf that only the mirror's process sees.
+test.each(FAULTS)('F5 the name of the first upstream %s: the next one within the connect budget', async (_, answer) => {
+  const [image, second, next] = await stage.images(3)
+  names.names.set(NAME, answer)
+  const mirror = await stage.mirror({ upstreams: ['a', 'b'], resolvConf })
+
+  const pulled = await pull(mirror.url, image!)
+  const again = await pull(mirror.url, second!)
+
+  expect(names.asked).toContain(NAME)
+  expect([pulled, again].map(({ layers }) => layers[0]!.source)).toEqual(['b', 'b'])
+  // 500 ms to connect, the name included; nothing when it is known.
+  expect(pulled.ms).toBeLessThan(950)
+  expect(again.ms).toBeLessThan(450)
+  expect(stage.proxy('a').accepted).toBe(0)
+
+  names.names.set(NAME, { addresses: [WORLD.upstreams] })
+  await mirror.later(COOL_DOWN_MS)
+  await mirror.untilBack('a')
+  expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
+})
+
+test('F6 the IPv6 route of an upstream is dead: IPv4 within 500 ms, and at once where only IPv4 is wanted', async () => {
+  const [image, other, next] = await stage.images(3)
+  const dual = stage.proxy('dual')
+  const six = { address: WORLD.upstreams6, port: dual.port }
+  names.names.set(DUAL, { addresses: [WORLD.upstreams6, WORLD.upstreams] })
+  const end = await blackHole(six)
+  stage.after(end)
+  const mirror = await stage.mirror({ upstreams: ['dual'], resolvConf })
+  const only4 = await stage.mirror({ upstreams: [stage.entry('dual', { family: 4 })], resolvConf })
+
+  const forced = await pull(only4.url, other!)
+  const droppedBefore = await droppedAt(six)
+  const pulled = await pull(mirror.url, image!)
+
+  expect([forced, pulled].map(({ layers }) => layers[0]!.source)).toEqual(['dual', 'dual'])
+  expect(droppedBefore).toBe(0)
+  expect(await droppedAt(six)).toBeGreaterThan(0)
+  expect(pulled.ms).toBeLessThan(500 + 250)
+
+  await end()
+  const proxy6 = await stage.addProxy({ name: 'six', ...six })
+  const fresh = await stage.mirror({ upstreams: ['dual'], resolvConf })
+  expect((await pull(fresh.url, next!)).layers[0]!.source).toBe('dual')
+  expect(proxy6.blobs).toHaveLength(2)
+})
