@@ -6,9 +6,9 @@ const SIZES_LIMIT = 100_000
 const MANIFESTS_LIMIT = 10_000
 
 /**
- * How large the blobs of a repository are, by what its own manifests say: an upstream that answers with another length is
- * found out before the client has seen a byte. Nothing is believed across repositories, since anybody may publish
- * a manifest that names another's layer with a wrong size.
+ * How large the blobs of a repository are, by what its own manifests say: a HEAD costs nothing upstream, and one that
+ * answers with another length is found out before the client has seen a byte. Nothing is believed across repositories,
+ * since anybody may publish a manifest that names another's layer with a wrong size.
  */
 export class DescriptorSizes {
   readonly #sizes = new LRUCache<string, number>({ max: SIZES_LIMIT })
@@ -19,8 +19,10 @@ export class DescriptorSizes {
     const key = `${name}@${digest}`
     if (this.#learnt.has(key)) return
     this.#learnt.set(key, true)
-    for (const { digest: blob, size } of readManifest(bytes, mediaType)?.blobs ?? [])
-      this.#sizes.set(`${name}@${blob}`, size)
+    for (const { digest: blob, size, urls } of readManifest(bytes, mediaType)?.blobs ?? []) {
+      // That a manifest names a foreign layer does not say that its registry has it.
+      if (!urls?.length) this.#sizes.set(`${name}@${blob}`, size)
+    }
   }
 
   /** In bytes; `undefined` when no manifest has named it. */

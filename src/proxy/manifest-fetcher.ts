@@ -33,13 +33,9 @@ export class ManifestFetcher {
   }
 
   async get(repository: Repository, digest: Digest): Promise<Fetched> {
-    const name = this.nameOf(repository)
-    const cached = await this.#deps.manifests.get(name, digest)
-    if (cached) {
-      this.#sizes.learn(name, cached)
-      return { manifest: cached, outcome: 'hit' }
-    }
-    const key = `${name}@${digest}`
+    const cached = await this.cached(repository, digest)
+    if (cached) return { manifest: cached, outcome: 'hit' }
+    const key = `${this.nameOf(repository)}@${digest}`
     const outcome = this.#running.has(key) ? 'join' : 'miss'
     this.#running.add(key)
     try {
@@ -47,6 +43,14 @@ export class ManifestFetcher {
     } finally {
       this.#running.delete(key)
     }
+  }
+
+  /** What is here of it; nobody is asked. */
+  async cached(repository: Repository, digest: Digest): Promise<CachedManifest | undefined> {
+    const name = this.nameOf(repository)
+    const manifest = await this.#deps.manifests.get(name, digest)
+    if (manifest) this.#sizes.learn(name, manifest)
+    return manifest
   }
 
   /** Keeps a manifest that came with a tag. */

@@ -56,11 +56,13 @@ export class PullThrough implements ContentSource {
   }
 
   statBlob(digest: Digest): Promise<BlobFacts> {
-    const { blobs, group, repository } = this.#deps
+    const { blobs, group, fetcher, repository } = this.#deps
     return this.#inTime('BLOB_UNKNOWN', { digest }, async (signal) => {
       const known = await blobs.stat(digest)
       if (known) return known
       return this.#remembering(digest, async () => {
+        const told = fetcher.sizeOf(repository, digest)
+        if (told !== undefined) return { digest, size: told, outcome: 'miss' as const }
         const { size, upstream } = await group.statBlob(repository, digest, signal)
         return { digest, size, outcome: 'miss' as const, source: upstream }
       })

@@ -109,12 +109,12 @@ export class TagResolver {
 
   /** Asks again; the old answer is served when that takes too long or fails. What is under way goes on. */
   async #revalidate(question: TagQuestion, record: TagRecord): Promise<ResolvedTag> {
-    const { asker, manifests, revalidationBudgetMs, now } = this.#deps
+    const { asker, fetcher, revalidationBudgetMs, now } = this.#deps
     const key = `${question.name}:${question.tag}`
     const asked = this.#once(key, () => asker.ask(question, record))
     asked.catch(() => {})
     const old = isServedMeanwhile(record, now(), question.policy)
-      ? await manifests.get(question.name, record.digest)
+      ? await fetcher.cached(question.repository, record.digest)
       : undefined
     if (old) return { manifest: old, outcome: 'stale', warning: `110 entrepot "being checked; ${lastChecked(record)}"` }
     try {
@@ -126,9 +126,9 @@ export class TagResolver {
   }
 
   async #serveStale(question: TagQuestion, record: TagRecord, error: unknown): Promise<ResolvedTag> {
-    const { manifests, now } = this.#deps
-    const { repository, tag, name, policy } = question
-    const manifest = await manifests.get(name, record.digest)
+    const { fetcher, now } = this.#deps
+    const { repository, tag, policy } = question
+    const manifest = await fetcher.cached(repository, record.digest)
     if (!manifest || !mayBeStale(record, now(), policy)) throw error
     this.#log.warn(
       { repository, tag, digest: record.digest, reason: (error as Error).message },

@@ -112,6 +112,65 @@ describe('a manifest read through', () => {
     expect(hub.requests.length).toBe(asked)
   })
 
+  describe('tells how large its blobs are', () => {
+    const headOf = (digest: string, repository = 'library/app') => mirror.head(`/v2/${repository}/blobs/${digest}`)
+
+    test('F39, F102: a HEAD of one that is not here asks nobody, and says no more than GET does', async () => {
+      const { layers, config } = hub.addImage('library/app', 'v1', { layers: [1234] })
+      await mirror.manifest('library/app', 'v1')
+      const asked = hub.requests.length
+
+      const heads = [await headOf(layers[0]!), await headOf(config)]
+
+      expect(heads.map(({ status }) => status)).toEqual([200, 200])
+      expect(heads[0]!.headers).toMatchObject({ 'content-length': '1234', 'docker-content-digest': layers[0] })
+      expect(hub.requests.length).toBe(asked)
+      expect((await mirror.blob('library/app', layers[0]!)).bytes).toBe(1234)
+    })
+
+    test('also after a restart, when it is asked for again, and stale', async () => {
+      const { layers } = hub.addImage('library/app', 'v1', { layers: [1234] })
+      await mirror.manifest('library/app', 'v1')
+      await mirror.close()
+      await hub.stop()
+      mirror = await startMirror({
+        registries: {
+          'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }], { tags: { ttl: '0s' } }),
+        },
+        storage: mirror.storage,
+      })
+
+      const before = await headOf(layers[0]!)
+      const stale = await mirror.manifest('library/app', 'v1')
+
+      expect(before.status).toBe(503)
+      expect(stale).toMatchObject({ status: 200, headers: { 'x-cache': 'stale' } })
+      expect(await headOf(layers[0]!)).toMatchObject({ status: 200, headers: { 'content-length': '1234' } })
+    })
+
+    test('in its own repository only, and not of foreign layers', async () => {
+      const layer = hub.addBlob(77)
+      const foreign = digestOf(Buffer.from('elsewhere'))
+      const layers = [
+        { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest: layer, size: 78 },
+        { mediaType: 'application/x', digest: foreign, size: 9, urls: ['https://elsewhere.example/layer'] },
+      ]
+      hub.addManifest('library/app', { ...bodies[MEDIA_TYPES.ociManifest], layers }, { tags: ['v1'] })
+      await mirror.manifest('library/app', 'v1')
+
+      expect((await headOf(layer, 'library/other')).headers['content-length']).toBe('77')
+      expect((await headOf(foreign)).status).toBe(404)
+    })
+
+    test('and one that the origin turned out not to have is 404 by HEAD as by GET', async () => {
+      hub.addManifest('library/app', bodies[MEDIA_TYPES.ociManifest]!, { tags: ['v1'] })
+      await mirror.manifest('library/app', 'v1')
+      await mirror.blob('library/app', config.digest)
+
+      expect((await headOf(config.digest)).status).toBe(404)
+    })
+  })
+
   test('If-None-Match with its digest is a 304', async () => {
     const { manifest } = hub.addImage('library/app', 'v1', { layers: [10] })
 
