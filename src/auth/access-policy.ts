@@ -21,7 +21,7 @@ export class AccessPolicy {
 
   /** @throws {OciError} DENIED with what to change */
   check(subject: Subject, action: Action): void {
-    if (this.#may(subject, action)) return
+    if (this.may(subject, action)) return
     if (action === 'pull')
       throw new OciError('DENIED', 'pulling is not open to everybody here: add pull to auth.anonymous')
     throw new OciError(
@@ -32,7 +32,7 @@ export class AccessPolicy {
     )
   }
 
-  #may(subject: Subject, action: Action): boolean {
+  may(subject: Subject, action: Action): boolean {
     return this.#anonymous ? this.#anonymous.includes(action) : action === 'pull' || subject.loopback
   }
 }

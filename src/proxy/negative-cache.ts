@@ -21,6 +21,10 @@ export class NegativeCache {
     this.#entries.delete(key)
   }
 
+  forget(key: string): void {
+    this.#entries.delete(key)
+  }
+
   remember(key: string, error: unknown): void {
     if (this.#ttlMs > 0) this.#entries.set(key, { error, until: this.#now() + this.#ttlMs })
   }

@@ -69,14 +69,14 @@ export class PullThrough implements ContentSource {
     })
   }
 
-  getManifest(reference: Reference): Promise<ServedManifest> {
+  getManifest(reference: Reference, refresh = false): Promise<ServedManifest> {
     const { fetcher, resolver, repository, hotTags } = this.#deps
     if (reference.kind === 'tag') hotTags?.asked(repository, reference.tag)
     return this.#inTime('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
       const { manifest, ...answer } =
         reference.kind === 'digest'
           ? await fetcher.get(repository, reference.digest)
-          : await resolver.resolve(repository, reference.tag)
+          : await resolver.resolve(repository, reference.tag, refresh)
       return { ...manifest, ...answer }
     })
   }

@@ -50,17 +50,22 @@ export class TagResolver {
     this.#log = deps.log.child({ module: 'tag-resolver', registry: deps.group.registry })
   }
 
-  /** @throws what the upstreams said when nothing is known of the tag */
-  async resolve(repository: Repository, tag: Tag): Promise<ResolvedTag> {
-    const { manifests, fetcher, group, now } = this.#deps
+  /**
+   * @param refresh whether to ask whatever is known, that it does not exist included
+   * @throws what the upstreams said when nothing is known of the tag
+   */
+  async resolve(repository: Repository, tag: Tag, refresh: boolean): Promise<ResolvedTag> {
+    const { manifests, fetcher, group, negative, now } = this.#deps
     const question = this.#question(repository, tag)
+    if (refresh) negative.forget(keyOf(question))
     const record = await manifests.tag(question.name, tag)
     if (!record) return this.#resolveUnknown(question)
+    if (refresh) return this.#awaitNews(question, record)
     if (isFresh(record, now(), question.policy, group.originReachable())) {
       const { manifest, outcome } = await fetcher.get(repository, record.digest)
       return { manifest, outcome }
     }
-    return this.#revalidate(question, record)
+    return (await this.#servedMeanwhile(question, record)) ?? this.#awaitNews(question, record)
   }
 
   /** How long a known tag is served unasked; `undefined` for one that is not known. */
@@ -81,7 +86,7 @@ export class TagResolver {
     const question = this.#question(repository, tag)
     const record = await this.#deps.manifests.tag(question.name, tag)
     if (!record) return undefined
-    const manifest = await this.#once(`${question.name}:${tag}`, () => this.#deps.asker.ask(question, record))
+    const manifest = await this.#ask(question, record)
     return manifest.digest === record.digest ? undefined : manifest
   }
 
@@ -93,7 +98,7 @@ export class TagResolver {
   }
 
   async #resolveUnknown(question: TagQuestion): Promise<ResolvedTag> {
-    const key = `${question.name}:${question.tag}`
+    const key = keyOf(question)
     this.#deps.negative.check(key)
     const outcome = this.#underWay.has(key) ? 'join' : 'miss'
     const manifest = await this.#once(key, async () => {
@@ -107,18 +112,21 @@ export class TagResolver {
     return { manifest, outcome }
   }
 
+  /** The last answer at once, where the policy has it so; what is asked for meanwhile goes on. */
+  async #servedMeanwhile(question: TagQuestion, record: TagRecord): Promise<ResolvedTag | undefined> {
+    const { fetcher, now } = this.#deps
+    if (!isServedMeanwhile(record, now(), question.policy)) return undefined
+    this.#ask(question, record).catch(() => {})
+    const manifest = await fetcher.cached(question.repository, record.digest)
+    return manifest && { manifest, outcome: 'stale', warning: `110 entrepot "being checked; ${lastChecked(record)}"` }
+  }
+
   /** Asks again; the old answer is served when that takes too long or fails. What is under way goes on. */
-  async #revalidate(question: TagQuestion, record: TagRecord): Promise<ResolvedTag> {
-    const { asker, fetcher, revalidationBudgetMs, now } = this.#deps
-    const key = `${question.name}:${question.tag}`
-    const asked = this.#once(key, () => asker.ask(question, record))
+  async #awaitNews(question: TagQuestion, record: TagRecord): Promise<ResolvedTag> {
+    const asked = this.#ask(question, record)
     asked.catch(() => {})
-    const old = isServedMeanwhile(record, now(), question.policy)
-      ? await fetcher.cached(question.repository, record.digest)
-      : undefined
-    if (old) return { manifest: old, outcome: 'stale', warning: `110 entrepot "being checked; ${lastChecked(record)}"` }
     try {
-      const manifest = await within(asked, revalidationBudgetMs)
+      const manifest = await within(asked, this.#deps.revalidationBudgetMs)
       return { manifest, outcome: manifest.digest === record.digest ? 'hit' : 'miss' }
     } catch (error) {
       return this.#serveStale(question, record, error)
@@ -138,11 +146,17 @@ export class TagResolver {
     return { manifest, outcome: 'stale', warning: `111 entrepot "not revalidated: ${why}; ${lastChecked(record)}"` }
   }
 
+  #ask(question: TagQuestion, record: TagRecord): Promise<CachedManifest> {
+    return this.#once(keyOf(question), () => this.#deps.asker.ask(question, record))
+  }
+
   #once(key: string, work: () => Promise<CachedManifest>): Promise<CachedManifest> {
     this.#underWay.add(key)
     return this.#asking.run(key, () => work().finally(() => this.#underWay.delete(key)))
   }
 }
+
+const keyOf = ({ name, tag }: TagQuestion) => `${name}:${tag}`
 
 function lastChecked({ checkedAt }: TagRecord): string {
   return `last checked ${new Date(checkedAt).toISOString()}`

@@ -33,7 +33,8 @@ export interface ContentSource {
   openBlob(digest: Digest, from?: number): Promise<OpenBlob>
   /** Never fetches the content. */
   statBlob(digest: Digest): Promise<BlobFacts>
-  getManifest(reference: Reference): Promise<ServedManifest>
+  /** @param refresh of a tag that is read through: ask upstream now, however lately that was done */
+  getManifest(reference: Reference, refresh?: boolean): Promise<ServedManifest>
   listTags(page: PageRequest): Promise<TagPage>
   listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer>
 }

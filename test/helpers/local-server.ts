@@ -50,6 +50,7 @@ export async function startLocalServer(folder: string, { now = Date.now }: { now
   const log = pino({ level: 'silent' })
   const hot = new HotContent({ memoryBytes: MEMORY_BYTES })
   const registry = new LocalRegistry({ ...storage, hot, namespaces: NAMESPACES, events, log, now })
+  const policy = new AccessPolicy({ anonymous: undefined })
   const server = createServer({
     v2: {
       resolver: {
@@ -58,11 +59,11 @@ export async function startLocalServer(folder: string, { now = Date.now }: { now
           return { kind: 'local', repository, source: registry.source(repository) }
         },
       },
-      policy: new AccessPolicy({ anonymous: undefined }),
+      policy,
       catalog: registry,
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
-        manifest: { ...manifestHandlers(), ...manifestWriteHandlers(registry) },
+        manifest: { ...manifestHandlers({ policy }), ...manifestWriteHandlers(registry) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         ...uploadHandlers(registry),

@@ -30,6 +30,7 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
   for (const name of ['content.served', 'content.failed'] as const) {
     events.on(name, (event) => void told.push({ name, event }))
   }
+  const policy = new AccessPolicy({ anonymous })
   const server = createServer({
     v2: {
       resolver: {
@@ -39,11 +40,11 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
           return { kind: 'proxy', registry: 'docker.io', repository, source, namespaced: ns !== undefined }
         },
       },
-      policy: new AccessPolicy({ anonymous }),
+      policy,
       catalog: { repositories: async () => ({ repositories: ['local/a'], more: false }) },
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
-        manifest: manifestHandlers(),
+        manifest: manifestHandlers({ policy }),
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         uploads: {},

@@ -184,6 +184,74 @@ describe('a tag', () => {
     expect(beyond).toMatchObject({ digest: newest, headers: { 'x-cache': 'miss' } })
   })
 
+  describe('F37: asked for with Cache-Control: no-cache', () => {
+    const refresh = (headers: Record<string, string> = {}) =>
+      mirror.get('/v2/library/app/manifests/latest', { 'cache-control': 'max-age=0, No-Cache', ...headers })
+
+    test('is checked within its TTL, once, and the next pull sees what it is now', async () => {
+      const { old, fresh, point } = images()
+      await mirror.close()
+      const rules = [{ match: 'latest', immutable: true }]
+      mirror = await start(mirror.storage, { staleWhileRevalidate: '1h', rules })
+      point(hub, old)
+      await pull()
+      point(hub, fresh)
+      hub.requests = []
+
+      const refreshed = await refresh()
+      const next = await pull()
+
+      expect(refreshed).toMatchObject({ digest: fresh, headers: { 'x-cache': 'miss' } })
+      expect(next).toMatchObject({ digest: fresh, headers: { 'x-cache': 'hit' } })
+      expect(tagRequests(hub)).toEqual(['HEAD /v2/library/app/manifests/latest'])
+    })
+
+    test('costs one request for all who do at a time', async () => {
+      const { fresh, point } = images()
+      point(hub, fresh)
+      await pull()
+      hub.requests = []
+      hub.fault = () => ({ kind: 'delay', ms: 100 })
+
+      await Promise.all(Array.from({ length: 20 }, () => refresh()))
+
+      expect(tagRequests(hub)).toHaveLength(1)
+    })
+
+    test('is asked for again although the origin has said that there is none', async () => {
+      const { fresh, point } = images()
+      const before = await pull()
+      point(hub, fresh)
+      const remembered = await pull()
+
+      expect([before.status, remembered.status]).toEqual([404, 404])
+      expect(await refresh()).toMatchObject({ status: 200, digest: fresh })
+      expect((await pull()).status).toBe(200)
+    })
+
+    test('is served stale when nobody answers', async () => {
+      const { fresh, point } = images()
+      point(hub, fresh)
+      await pull()
+      await hub.stop()
+
+      expect(await refresh()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+    })
+
+    test('by one who may not push is served as to everybody', async () => {
+      const { old, fresh, point } = images()
+      point(hub, old)
+      await pull()
+      point(hub, fresh)
+      hub.requests = []
+
+      const got = await refresh({ 'x-forwarded-for': '192.0.2.1' })
+
+      expect(got).toMatchObject({ digest: old, headers: { 'x-cache': 'hit' } })
+      expect(hub.asked).toEqual([])
+    })
+  })
+
   test('that an origin resolved stands, marked stale, while the origin is away, and never goes back to what it was', async () => {
     const { old, fresh, newest, point } = images()
     point(hub, old)
