@@ -10,6 +10,8 @@ export interface TagPolicy {
   originHoldMs: number
   /** Beyond `ttlMs`, served for this long without waiting for the news that is asked for meanwhile, in milliseconds. */
   staleWhileRevalidateMs: number
+  /** What an origin's word that a known tag exists no more does: the last answer is served on, or forgotten. */
+  whenGone: 'serve' | 'forget'
   /** Never asked for again once an origin has resolved it. */
   immutable: boolean
 }

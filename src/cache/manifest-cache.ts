@@ -37,6 +37,9 @@ interface ManifestLink {
   source?: string | undefined
 }
 
+/** Stands for a tag that was dropped, until its file is gone. */
+const GONE = 'gone'
+
 /** Link files kept in memory. */
 const LINKS_LIMIT = 20_000
 
@@ -48,7 +51,7 @@ export class ManifestCache {
   readonly #deps: ManifestCacheDeps
   readonly #log: Logger
   readonly #links = new LRUCache<string, ManifestLink>({ max: LINKS_LIMIT })
-  readonly #tags = new LRUCache<string, TagRecord>({ max: LINKS_LIMIT })
+  readonly #tags = new LRUCache<string, TagRecord | typeof GONE>({ max: LINKS_LIMIT })
   readonly #writing = new KeyedLock<string>()
   readonly #pending = new Set<Promise<void>>()
 
@@ -91,12 +94,12 @@ export class ManifestCache {
 
   async tag(name: string, tag: Tag): Promise<TagRecord | undefined> {
     const key = tagLinkKey(name, tag)
-    const known = this.#tags.get(key)
-    if (known) return known
+    if (this.#tags.has(key)) return this.#knownTag(key)
     const bytes = await this.#deps.driver.get(key)
     const record = bytes && parseTagRecord(bytes)
-    if (record) this.#tags.set(key, record)
-    return record
+    // What was put or dropped meanwhile is newer than what was read.
+    if (record && !this.#tags.has(key)) this.#tags.set(key, record)
+    return this.#knownTag(key)
   }
 
   putTag(name: string, tag: Tag, record: TagRecord): void {
@@ -108,9 +111,23 @@ export class ManifestCache {
     })
   }
 
+  /** Forgets what a tag pointed to; the manifest stays. */
+  dropTag(name: string, tag: Tag): void {
+    const key = tagLinkKey(name, tag)
+    this.#tags.set(key, GONE)
+    this.#write(key, async () => {
+      if (this.#tags.peek(key) === GONE) await this.#deps.driver.delete(key)
+    })
+  }
+
   /** Waits for what is written behind. */
   async stop(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending)
+  }
+
+  #knownTag(key: string): TagRecord | undefined {
+    const known = this.#tags.get(key)
+    return known === GONE ? undefined : known
   }
 
   async #link(name: string, digest: Digest): Promise<ManifestLink | undefined> {

@@ -10,6 +10,7 @@ export interface TagRule {
   immutable: boolean
   ttlMs?: number | undefined
   staleIfErrorMs?: number | undefined
+  whenGone?: TagPolicy['whenGone'] | undefined
 }
 
 /** How the tags of one registry age. */
@@ -21,7 +22,7 @@ export interface TagPolicyOptions extends Omit<TagPolicy, 'immutable'> {
 /** @returns the policy for one tag, of which nothing but the tag and its repository is looked at */
 export function tagPolicies({ rules, ...rest }: TagPolicyOptions): (repository: string, tag: string) => TagPolicy {
   const common: TagPolicy = { ...rest, immutable: false }
-  const compiled = rules.map(({ match, repository, immutable, ttlMs, staleIfErrorMs }) => ({
+  const compiled = rules.map(({ match, repository, immutable, ttlMs, staleIfErrorMs, whenGone }) => ({
     matchesTag: globMatcher([match]),
     matchesRepository: globMatcher(repository === undefined ? [] : [repository]),
     policy: {
@@ -29,6 +30,7 @@ export function tagPolicies({ rules, ...rest }: TagPolicyOptions): (repository: 
       immutable,
       ttlMs: ttlMs ?? common.ttlMs,
       staleIfErrorMs: staleIfErrorMs ?? common.staleIfErrorMs,
+      whenGone: whenGone ?? common.whenGone,
     },
   }))
   return (repository, tag) =>

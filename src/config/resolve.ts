@@ -44,6 +44,7 @@ function toRegistry(name: string, { registries, upstream }: FileConfig): Registr
       staleIfErrorMs: tags.staleIfError,
       originHoldMs: tags.originHold,
       staleWhileRevalidateMs: tags.staleWhileRevalidate,
+      whenGone: tags.whenGone,
       rules: tags.rules.map(toRule),
     },
     negativeTtlMs: negativeTtl,
@@ -51,11 +52,12 @@ function toRegistry(name: string, { registries, upstream }: FileConfig): Registr
   }
 }
 
-function toRule({ match, repository, immutable, ttl, staleIfError }: FileRegistry['tags']['rules'][number]) {
+function toRule({ match, repository, immutable, ttl, staleIfError, whenGone }: FileRegistry['tags']['rules'][number]) {
   const rule: TagRuleConfig = { match, immutable }
   if (repository !== undefined) rule.repository = repository
   if (ttl !== undefined) rule.ttlMs = ttl
   if (staleIfError !== undefined) rule.staleIfErrorMs = staleIfError
+  if (whenGone !== undefined) rule.whenGone = whenGone
   return rule
 }
 

@@ -57,6 +57,8 @@ export interface RegistryConfig {
     staleIfErrorMs: number
     originHoldMs: number
     staleWhileRevalidateMs: number
+    /** What an origin's 404 of a known tag does. */
+    whenGone: WhenGone
     /** The first that matches counts. */
     rules: TagRuleConfig[]
   }
@@ -65,6 +67,8 @@ export interface RegistryConfig {
   upstreams: UpstreamConfig[]
 }
 
+export type WhenGone = 'serve' | 'forget'
+
 /** What holds for the tags that match; an absent limit is as for every tag. */
 export interface TagRuleConfig {
   match: string
@@ -72,6 +76,7 @@ export interface TagRuleConfig {
   immutable: boolean
   ttlMs?: number
   staleIfErrorMs?: number
+  whenGone?: WhenGone
 }
 
 /** One server that is asked for a registry's content. */
@@ -112,6 +117,8 @@ const perUpstream = () => count({ least: 0, most: 64 })
 
 const REPOSITORY_PATTERN = /^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/
 const repositoryPattern = () => scalar(REPOSITORY_PATTERN, 'a repository pattern such as library/* or org/**')
+
+const whenGone = z.enum(['serve', 'forget'])
 
 const account = {
   username: z.string().optional(),
@@ -157,6 +164,7 @@ const registry = z.strictObject({
       staleIfError: duration().prefault('30d'),
       originHold: duration().prefault('24h'),
       staleWhileRevalidate: duration().prefault('0s'),
+      whenGone: whenGone.default('serve'),
       rules: z
         .array(
           z.strictObject({
@@ -165,6 +173,7 @@ const registry = z.strictObject({
             immutable: flag().default(false),
             ttl: duration().optional(),
             staleIfError: duration().optional(),
+            whenGone: whenGone.optional(),
           }),
         )
         .default([]),

@@ -10,7 +10,7 @@ import type { Freshness } from './hot-tags.js'
 import type { ManifestFetcher } from './manifest-fetcher.js'
 import type { NegativeCache } from './negative-cache.js'
 import type { TagAsker, TagQuestion } from './tag-asker.js'
-import { isAbsence, isAuthoritativeAbsence } from './translate.js'
+import { isAbsence, isAuthoritativeAbsence, isOriginsNo } from './translate.js'
 
 export interface TagResolverDeps {
   group: UpstreamGroup
@@ -101,15 +101,7 @@ export class TagResolver {
     const key = keyOf(question)
     this.#deps.negative.check(key)
     const outcome = this.#underWay.has(key) ? 'join' : 'miss'
-    const manifest = await this.#once(key, async () => {
-      try {
-        return await this.#deps.asker.ask(question, undefined)
-      } catch (error) {
-        if (isAuthoritativeAbsence(error)) this.#deps.negative.remember(key, error)
-        throw error
-      }
-    })
-    return { manifest, outcome }
+    return { manifest: await this.#ask(question, undefined), outcome }
   }
 
   /** The last answer at once, where the policy has it so; what is asked for meanwhile goes on. */
@@ -136,6 +128,7 @@ export class TagResolver {
   async #serveStale(question: TagQuestion, record: TagRecord, error: unknown): Promise<ResolvedTag> {
     const { fetcher, now } = this.#deps
     const { repository, tag, policy } = question
+    if (isGone(question, error)) throw error
     const manifest = await fetcher.cached(repository, record.digest)
     if (!manifest || !mayBeStale(record, now(), policy)) throw error
     this.#log.warn(
@@ -146,17 +139,32 @@ export class TagResolver {
     return { manifest, outcome: 'stale', warning: `111 entrepot "not revalidated: ${why}; ${lastChecked(record)}"` }
   }
 
-  #ask(question: TagQuestion, record: TagRecord): Promise<CachedManifest> {
-    return this.#once(keyOf(question), () => this.#deps.asker.ask(question, record))
-  }
-
-  #once(key: string, work: () => Promise<CachedManifest>): Promise<CachedManifest> {
+  /** Once for all who ask at a time; that an origin has it no more is remembered. */
+  #ask(question: TagQuestion, record: TagRecord | undefined): Promise<CachedManifest> {
+    const { asker, manifests, negative } = this.#deps
+    const key = keyOf(question)
     this.#underWay.add(key)
-    return this.#asking.run(key, () => work().finally(() => this.#underWay.delete(key)))
+    return this.#asking.run(key, async () => {
+      try {
+        return await asker.ask(question, record)
+      } catch (error) {
+        const gone = record !== undefined && isGone(question, error)
+        if (gone) manifests.dropTag(question.name, question.tag)
+        if (gone || (!record && isAuthoritativeAbsence(error))) negative.remember(key, error)
+        throw error
+      } finally {
+        this.#underWay.delete(key)
+      }
+    })
   }
 }
 
 const keyOf = ({ name, tag }: TagQuestion) => `${name}:${tag}`
+
+/** Whether a known tag is to be given up: an origin has it no more, and its policy is not to serve it on. */
+function isGone({ policy }: TagQuestion, error: unknown): boolean {
+  return policy.whenGone === 'forget' && isOriginsNo(error)
+}
 
 function lastChecked({ checkedAt }: TagRecord): string {
   return `last checked ${new Date(checkedAt).toISOString()}`

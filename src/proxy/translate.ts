@@ -53,6 +53,11 @@ export function isAuthoritativeAbsence(error: unknown): boolean {
   return failuresOf(error)?.some(({ authoritative }) => authoritative) ?? false
 }
 
+/** Whether an origin said of the very tag that it does not exist, and not of what a tag leads to. */
+export function isOriginsNo(error: unknown): boolean {
+  return error instanceof UpstreamError && error.authoritative
+}
+
 function failuresOf(error: unknown): readonly UpstreamError[] | undefined {
   if (error instanceof AllUpstreamsFailedError) return error.failures
   return error instanceof UpstreamError ? [error] : undefined

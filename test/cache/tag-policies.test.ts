@@ -4,13 +4,19 @@ import { tagPolicies } from '../../src/cache/tag-policies.js'
 import type { TagRecord } from '../../src/cache/tag-record.js'
 import { digestOf } from '../../src/oci/digest.js'
 
-const COMMON = { ttlMs: 300, staleIfErrorMs: 1000, originHoldMs: 50, staleWhileRevalidateMs: 100 }
+const COMMON = {
+  ttlMs: 300,
+  staleIfErrorMs: 1000,
+  originHoldMs: 50,
+  staleWhileRevalidateMs: 100,
+  whenGone: 'serve' as const,
+}
 const policyOf = tagPolicies({
   ...COMMON,
   rules: [
     { match: 'v*', repository: 'org/*', immutable: true },
     { match: '*-nightly', immutable: false, ttlMs: 0, staleIfErrorMs: 10 },
-    { match: 'v*', immutable: false, ttlMs: 7 },
+    { match: 'v*', immutable: false, ttlMs: 7, whenGone: 'forget' },
   ],
 })
 
@@ -18,8 +24,8 @@ test.each([
   ['library/nginx', 'latest', {}],
   ['org/app', 'v1', { immutable: true }],
   ['org/app', 'v1-nightly', { immutable: true }],
-  ['org/deep/app', 'v1', { ttlMs: 7 }],
-  ['library/nginx', 'v1.2.3', { ttlMs: 7 }],
+  ['org/deep/app', 'v1', { ttlMs: 7, whenGone: 'forget' }],
+  ['library/nginx', 'v1.2.3', { ttlMs: 7, whenGone: 'forget' }],
   ['library/nginx', 'v1-nightly', { ttlMs: 0, staleIfErrorMs: 10 }],
   ['library/nginx', 'rev1', {}],
 ])('%s:%s: the first rule that matches, and what it leaves out is as everywhere', (repository, tag, expected) => {

@@ -44,6 +44,7 @@ describe('without a file', () => {
         staleIfErrorMs: 30 * 86_400_000,
         originHoldMs: 86_400_000,
         staleWhileRevalidateMs: 0,
+        whenGone: 'serve',
         rules: [],
       },
       negativeTtlMs: 30_000,
@@ -206,14 +207,14 @@ describe('registries', () => {
 describe('tags.rules', () => {
   test('keep their order, and what one leaves out stays out', () => {
     const text = registry(
-      'tags: { staleWhileRevalidate: 1h, rules: [{ match: "v*", repository: "org/**", immutable: true }, { match: "*", ttl: 0s, staleIfError: 1d }] }',
+      'tags: { staleWhileRevalidate: 1h, rules: [{ match: "v*", repository: "org/**", immutable: true }, { match: "*", ttl: 0s, staleIfError: 1d, whenGone: forget }] }',
     )
 
     expect(load(text).registries[0]!.tags).toMatchObject({
       staleWhileRevalidateMs: 3_600_000,
       rules: [
         { match: 'v*', repository: 'org/**', immutable: true },
-        { match: '*', immutable: false, ttlMs: 0, staleIfErrorMs: 86_400_000 },
+        { match: '*', immutable: false, ttlMs: 0, staleIfErrorMs: 86_400_000, whenGone: 'forget' },
       ],
     })
   })

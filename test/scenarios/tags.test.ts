@@ -318,6 +318,82 @@ describe('a tag', () => {
     expect(await pull()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
   })
 
+  describe('F35: that the origin has deleted, with whenGone: forget', () => {
+    let fresh: Digest
+    beforeEach(async () => {
+      await mirror.close()
+      mirror = await start(mirror.storage, { whenGone: 'forget', rules: [{ match: 'v*', whenGone: 'serve' }] })
+      const all = images()
+      fresh = all.fresh
+      for (const upstream of [hub, lagging]) all.point(upstream, fresh)
+      hub.setTag('library/app', 'v1', fresh)
+      await pull()
+      await mirror.manifest('library/app', 'v1')
+    })
+
+    const remove = (tag = 'latest') => {
+      hub.removeTag('library/app', tag)
+      hub.requests = []
+      clock.now += 6 * MINUTE
+    }
+
+    test('is 404, remembered, and what it was is still there by digest', async () => {
+      remove()
+
+      const got = [await pull(), await pull()]
+
+      expect(got.map(({ status }) => status)).toEqual([404, 404])
+      expect(hub.asked).toEqual(['HEAD /v2/library/app/manifests/latest'])
+      expect(await mirror.manifest('library/app', fresh)).toMatchObject({ status: 200, digest: fresh })
+    })
+
+    test('stays forgotten over a restart, and is new when it is there again', async () => {
+      remove()
+      await pull()
+      await mirror.close()
+      mirror = await start(mirror.storage)
+      const afterwards = await pull()
+      hub.setTag('library/app', 'latest', fresh)
+      clock.now += 6 * MINUTE
+
+      expect(afterwards.status).toBe(404)
+      expect(await pull()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'miss' } })
+    })
+
+    test('but for a rule that says otherwise is served stale', async () => {
+      remove('v1')
+
+      expect(await mirror.manifest('library/app', 'v1')).toMatchObject({ status: 200, headers: { 'x-cache': 'stale' } })
+    })
+
+    test('is not what an outage is, nor a tag whose new manifest cannot be had', async () => {
+      clock.now += 6 * MINUTE
+      hub.setTag('library/app', 'latest', `sha256:${'0'.repeat(64)}` as Digest)
+      hub.fault = ({ method, path }) => {
+        const headers = { 'docker-content-digest': `sha256:${'0'.repeat(64)}` }
+        return method === 'HEAD' && path.endsWith('latest') ? { kind: 'status', status: 200, headers } : undefined
+      }
+      const halfMoved = await pull()
+      await Promise.all([hub.stop(), lagging.stop()])
+
+      expect([halfMoved, await pull()]).toMatchObject([
+        { status: 200, digest: fresh, headers: { 'x-cache': 'stale' } },
+        { status: 200, digest: fresh, headers: { 'x-cache': 'stale' } },
+      ])
+    })
+
+    test('is 404 from the next pull on where the old one was served meanwhile', async () => {
+      await mirror.close()
+      mirror = await start(mirror.storage, { whenGone: 'forget', staleWhileRevalidate: '1h' })
+      remove()
+
+      const meanwhile = await pull()
+
+      expect(meanwhile).toMatchObject({ status: 200, headers: { 'x-cache': 'stale' } })
+      await expect.poll(async () => (await pull()).status).toBe(404)
+    })
+  })
+
   test('is still known after a restart with every upstream gone', async () => {
     const { fresh, point } = images()
     point(hub, fresh)
