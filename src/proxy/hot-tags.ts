@@ -8,7 +8,7 @@ export interface HotTagsDeps {
   checksPerMinute: number
   /** How long a tag's answer is served unasked; `undefined` when nothing is known of it. */
   freshness: (repository: Repository, tag: Tag) => Promise<Freshness | undefined>
-  /** Asks an origin, and fetches ahead what has moved. */
+  /** Asks an origin, fetches ahead what has moved, and hears other origins. */
   check: (repository: Repository, tag: Tag) => Promise<void>
   originReachable: () => boolean
   log: Logger

@@ -108,6 +108,7 @@ export class MirroredRegistry {
       check: async (repository: Repository, tag: Tag) => {
         const moved = await resolver.recheck(repository, tag)
         if (moved) this.#prefetch.follow(repository, moved)
+        await resolver.compare(repository, tag)
       },
       originReachable: () => group.originReachable(),
       log: log.child({ registry: group.registry }),

@@ -77,6 +77,22 @@ export class TagAsker {
     }
   }
 
+  /**
+   * Hears the others whose word counts as much as the one that is recorded, one HEAD each, and tells of it where they
+   * differ. Off the request path: what was recorded stands.
+   *
+   * @throws when time is up
+   */
+  async compare(question: TagQuestion): Promise<void> {
+    const { group, manifests, budgetMs } = this.#deps
+    const { repository, tag, name } = question
+    const record = await manifests.tag(name, tag)
+    if (record?.resolvedBy !== 'origin') return
+    const { digest, source } = record
+    const others = await group.wordsBeside(source, repository, tag, AbortSignal.timeout(budgetMs))
+    this.#tell(question, [{ digest, upstream: source }, ...others], digest)
+  }
+
   async #askMirrorsInstead(
     question: TagQuestion,
     record: TagRecord | undefined,
@@ -174,15 +190,20 @@ export class TagAsker {
     const word = { checkedAt: now(), resolvedBy: among === 'mirrors' ? 'mirror' : 'origin', source } as const
     const next = record?.digest === digest ? { ...record, ...word } : movedTo(digest, word, record)
     manifests.putTag(question.name, question.tag, next)
-    if (record?.resolvedBy === 'mirror' && among !== 'mirrors')
-      this.#tell(
-        question,
-        [
-          { digest, upstream: source },
-          { digest: record.digest, upstream: record.source },
-        ],
-        digest,
-      )
+    if (record && among !== 'mirrors') this.#weigh(question, record, { digest, upstream: source })
+  }
+
+  /** A mirror's word that is not confirmed differs; that of another origin may be older than the tag's last move. */
+  #weigh(question: TagQuestion, { resolvedBy, digest, source: upstream }: TagRecord, word: Word): void {
+    if (resolvedBy === 'mirror') this.#tell(question, [word, { digest, upstream }], word.digest)
+    else if (digest !== word.digest && upstream !== word.upstream) this.#compareAside(question)
+  }
+
+  #compareAside(question: TagQuestion): void {
+    const { repository, tag } = question
+    void this.compare(question).catch((error: unknown) =>
+      this.#log.debug({ repository, tag, reason: (error as Error).message }, 'other origins were not heard'),
+    )
   }
 
   /** Tells of words that differ, each set of digests once in a row. */

@@ -90,6 +90,11 @@ export class TagResolver {
     return manifest.digest === record.digest ? undefined : manifest
   }
 
+  /** Hears what others say of a tag who may resolve it as well; where they differ, that is told. @throws when time is up */
+  compare(repository: Repository, tag: Tag): Promise<void> {
+    return this.#deps.asker.compare(this.#question(repository, tag))
+  }
+
   #question(repository: Repository, tag: Tag): TagQuestion {
     const { fetcher, group, policyOf } = this.#deps
     const policy = policyOf(repository, tag)

@@ -52,6 +52,11 @@ export interface ByteCounts {
   saved: number
 }
 
+export interface TagCounts {
+  /** Times that upstreams were found to differ on what a tag is, each pair of digests once in a row. */
+  diverged: number
+}
+
 /** The answer to `/stats`, in the order in which it is printed. */
 export interface StatsDocument {
   since: string
@@ -62,8 +67,9 @@ export interface StatsDocument {
   bytes: ByteCounts
   cache: Present['cache'] & { evictions: number; evictedBytes: number; fills: number }
   local: Present['local']
+  tags: TagCounts
   upstreams: UpstreamStatus[]
-  registries: Record<string, { requests: RequestCounts; bytes: ByteCounts }>
+  registries: Record<string, { requests: RequestCounts; bytes: ByteCounts; tags: TagCounts }>
   topRepositories: { name: string; requests: number; bytesServed: number; hitRatio: number }[]
 }
 
@@ -90,6 +96,7 @@ export function documentOf(
     bytes,
     cache: { blobs, manifests, sizeBytes, maxSizeBytes, evictions, evictedBytes, fills },
     local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes },
+    tags: { diverged: all.diverged },
     upstreams: upstreams.map((upstream) => withCounts(upstream, tally)),
     registries: registriesOf(tally, upstreams),
     topRepositories: topOf(tally.repositories),
@@ -127,7 +134,7 @@ function registriesOf({ registries }: Tally, upstreams: readonly UpstreamStatus[
   return Object.fromEntries(
     [...names].map((name) => {
       const counts = registries.get(name) ?? newRegistry()
-      return [name, { requests: requestsOf(counts), bytes: bytesOf(counts) }]
+      return [name, { requests: requestsOf(counts), bytes: bytesOf(counts), tags: { diverged: counts.diverged } }]
     }),
   )
 }

@@ -96,6 +96,9 @@ export class Statistics {
     })
     events.on('content.failed', (failed) => this.#answered(failed, 'error'))
     events.on('upstream.received', ({ registry, bytes }) => this.#record((tally) => tally.received(registry, bytes)))
+    events.on('tag.diverged', ({ registry }) => {
+      if (registry !== undefined) this.#record((tally) => tally.diverged(registry))
+    })
     events.on('blob.filled', () => this.#record((tally) => tally.filled()))
     events.on('blob.evicted', ({ bytes }) => this.#record((tally) => tally.evicted(bytes)))
   }

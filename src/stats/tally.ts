@@ -14,6 +14,8 @@ const registryCounts = z.strictObject({
   fromCache: count,
   /** Body bytes received from upstreams. */
   fromUpstream: count,
+  /** Times that upstreams were found to differ on what a tag is; records of before it was counted have none. */
+  diverged: count.default(0),
 })
 const upstreamCounts = z.strictObject({ requests: count, errors: count, bytes: count })
 const repositoryCounts = z.strictObject({ requests: count, errors: count, fromCache: count, bytesServed: count })
@@ -81,6 +83,10 @@ export class Tally {
     this.#registry(registry).fromUpstream += bytes
   }
 
+  diverged(registry: string): void {
+    this.#registry(registry).diverged++
+  }
+
   asked(upstream: string, counts: UpstreamCounts): void {
     add(entry(this.upstreams, upstream, newUpstream), counts)
   }
@@ -140,6 +146,7 @@ export const newRegistry = (): RegistryCounts => ({
   served: 0,
   fromCache: 0,
   fromUpstream: 0,
+  diverged: 0,
 })
 export const newUpstream = (): UpstreamCounts => ({ requests: 0, errors: 0, bytes: 0 })
 const newRepository = (): RepositoryCounts => ({ requests: 0, errors: 0, fromCache: 0, bytesServed: 0 })

@@ -126,14 +126,18 @@ export class UpstreamGroup {
    * @throws the signal's reason
    */
   async wordsOn(repository: Repository, tag: Tag, signal: AbortSignal): Promise<Word[]> {
-    const voters = this.#among('mirrors')
-      .filter((each) => each.client.allows(repository) && !each.refusal(repository) && each.health.usable())
-      .slice(0, VOTERS)
-    if (voters.length < 2) return []
-    const reference: Reference = { kind: 'tag', tag }
-    const ask = async ({ client }: Upstream, either: AbortSignal) =>
-      (await client.headManifest(repository, reference, either)).digest
-    return gatherWords({ repository, voters, ask, signal })
+    const voters = this.#voters('mirrors', repository).slice(0, VOTERS)
+    return voters.length < 2 ? [] : this.#wordsOf(voters, repository, tag, signal)
+  }
+
+  /**
+   * What those say of a tag whose word counts as much as that of `upstream`: up to two that are not it, asked at once.
+   *
+   * @throws the signal's reason
+   */
+  async wordsBeside(upstream: string, repository: Repository, tag: Tag, signal: AbortSignal): Promise<Word[]> {
+    const voters = this.#voters('origins', repository).filter(({ name }) => name !== upstream)
+    return this.#wordsOf(voters.slice(0, VOTERS - 1), repository, tag, signal)
   }
 
   statBlob(repository: Repository, digest: Digest, signal?: AbortSignal): Promise<{ size: number; upstream: string }> {
@@ -222,6 +226,21 @@ export class UpstreamGroup {
   #word<Answer>(repository: Repository, ask: Ask<Answer>, { among, signal }: AskingOptions): Promise<Answer> {
     const upstreams = this.#among(among)
     return this.#firstAnswer(repository, upstreams, ask, { final: true, equals: upstreams.filter(isOrigin), signal })
+  }
+
+  /** Those who can be asked without waiting. */
+  #voters(among: Among, repository: Repository): Upstream[] {
+    return this.#among(among).filter(
+      (each) => each.client.allows(repository) && !each.refusal(repository) && each.health.usable(),
+    )
+  }
+
+  async #wordsOf(voters: readonly Upstream[], repository: Repository, tag: Tag, signal: AbortSignal): Promise<Word[]> {
+    if (voters.length === 0) return []
+    const reference: Reference = { kind: 'tag', tag }
+    const ask = async ({ client }: Upstream, either: AbortSignal) =>
+      (await client.headManifest(repository, reference, either)).digest
+    return gatherWords({ repository, voters, ask, signal })
   }
 
   #among(among: Among, upstreams = this.#upstreams): Upstream[] {

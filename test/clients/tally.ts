@@ -8,6 +8,8 @@ interface Counts {
 
 type Outcome = 'hit' | 'join' | 'miss' | 'stale' | 'error'
 
+const NONE_DIFFER = { diverged: 0 }
+
 /** The harness's own count of what it asked and got, to be held against `/stats`. */
 export class ClientTally {
   readonly #registries = new Map<string, Counts>()
@@ -28,7 +30,7 @@ export class ClientTally {
     }
   }
 
-  /** `requests`, `hitRatio`, `byteHitRatio`, `bytes`, `registries` and `topRepositories` as they must be. @param fromUpstream bytes by registry */
+  /** `requests`, `hitRatio`, `byteHitRatio`, `bytes`, `tags`, `registries` and `topRepositories` as they must be. @param fromUpstream bytes by registry */
   document(fromUpstream: Record<string, number>) {
     const all: Counts = emptyCounts()
     for (const counts of this.#registries.values()) merge(all, counts)
@@ -38,10 +40,11 @@ export class ClientTally {
       hitRatio: hitRatio(all),
       byteHitRatio: all.fromCache / all.served,
       bytes: bytesOf(all, upstreamBytes),
+      tags: NONE_DIFFER,
       registries: Object.fromEntries(
         [...this.#registries].map(([name, counts]) => [
           name,
-          { requests: counts.requests, bytes: bytesOf(counts, fromUpstream[name] ?? 0) },
+          { requests: counts.requests, bytes: bytesOf(counts, fromUpstream[name] ?? 0), tags: NONE_DIFFER },
         ]),
       ),
       topRepositories: [...this.#repositories]

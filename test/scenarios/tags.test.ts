@@ -511,3 +511,115 @@ describe('an unknown tag while the origin is out of reach', () => {
     expect(await pull()).toMatchObject({ status: 200, digest: digests.new })
   })
 })
+
+describe('F30: a tag of two origins', () => {
+  let first: BuiltInUpstream
+  let second: BuiltInUpstream
+  let mirror: Mirror
+  let clock: { now: number }
+  let digests: [Digest, Digest, Digest]
+
+  beforeEach(async () => {
+    clock = { now: Date.UTC(2030, 0, 1) }
+    first = await startUpstream()
+    second = await startUpstream()
+    const add = (upstream: BuiltInUpstream) =>
+      ['a', 'b', 'c'].map(
+        (text) => upstream.addImage('library/app', undefined, { layers: [Buffer.from(text)] }).manifest,
+      )
+    digests = add(first) as typeof digests
+    add(second)
+    mirror = await start()
+  })
+  afterEach(closeAll)
+
+  const start = (prefetch: Record<string, unknown> = {}) =>
+    startMirror({
+      registries: {
+        'docker.io': registry([
+          { name: 'first', url: first.url, role: 'origin' },
+          { name: 'second', url: second.url, role: 'origin' },
+        ]),
+      },
+      settings: { prefetch },
+      now: () => clock.now,
+    })
+  const point = (...where: [BuiltInUpstream, Digest][]) => {
+    for (const [upstream, digest] of where) upstream.setTag('library/app', 'latest', digest)
+  }
+  const pull = async (after = 6 * MINUTE) => {
+    clock.now += after
+    return (await mirror.manifest('library/app', 'latest')).digest
+  }
+  const limit = (upstream: BuiltInUpstream) => {
+    upstream.fault = () => ({ kind: 'status', status: 429, headers: { 'retry-after': '60' } })
+  }
+  const differences = () => mirror.log.filter(({ msg }) => msg === 'upstreams differ on what a tag is')
+
+  test('is what the first says, and the second is not asked', async () => {
+    const [a, b, c] = digests
+    point([first, a], [second, b])
+    const before = [await pull(), await pull()]
+    point([first, c])
+
+    expect([...before, await pull(), await pull()]).toEqual([a, a, c, c])
+    expect(second.asked).toEqual([])
+  })
+
+  test('that the second has otherwise is counted and logged with both digests once the first is back', async () => {
+    const [a, b] = digests
+    point([first, a], [second, b])
+    const before = await pull()
+    limit(first)
+    const meanwhile = await pull()
+    first.fault = undefined
+    second.requests = []
+
+    const back = [await pull(), await pull()]
+
+    expect([before, meanwhile, ...back]).toEqual([a, b, a, a])
+    await expect.poll(async () => (await mirror.stats()).tags).toEqual({ diverged: 1 })
+    expect(differences()).toMatchObject([
+      {
+        tag: 'latest',
+        digest: a,
+        words: [
+          { upstream: 'first', digest: a },
+          { upstream: 'second', digest: b },
+        ],
+      },
+    ])
+    expect(second.asked).toEqual(['HEAD /v2/library/app/manifests/latest'])
+  })
+
+  test('that has only moved meanwhile is no difference', async () => {
+    const [a, b, c] = digests
+    point([first, a], [second, a])
+    await pull()
+    limit(first)
+    point([first, b], [second, b])
+    await pull()
+    first.fault = undefined
+    point([first, c], [second, c])
+    second.requests = []
+
+    expect(await pull()).toBe(c)
+    await expect.poll(() => second.requests.map(({ status }) => status)).toEqual([200])
+    expect(await pull()).toBe(c)
+    expect((await mirror.stats()).tags).toEqual({ diverged: 0 })
+  })
+
+  test('that is pulled often has the second heard when it is checked', async () => {
+    await mirror.close()
+    mirror = await start({ hotTags: true })
+    const [a, b] = digests
+    point([first, a], [second, b])
+    for (const after of [0, 0, 0]) await pull(after)
+    clock.now += 4.6 * MINUTE
+
+    await expect.poll(async () => (await mirror.stats()).tags, { timeout: 10_000 }).toEqual({ diverged: 1 })
+
+    expect(await pull(0)).toBe(a)
+    expect(second.asked).toEqual(['HEAD /v2/library/app/manifests/latest'])
+  })
+})

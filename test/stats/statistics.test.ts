@@ -2,7 +2,7 @@ import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { EventBus, type Events } from '../../src/events.js'
 import { digestOf } from '../../src/oci/digest.js'
-import { parseRepository } from '../../src/oci/reference.js'
+import { parseRepository, parseTag } from '../../src/oci/reference.js'
 import type { UpstreamStatus } from '../../src/stats/document.js'
 import { Statistics } from '../../src/stats/statistics.js'
 
@@ -119,8 +119,9 @@ describe('the document', () => {
       `{"since":"2030-01-01T10:00:30Z","uptimeSeconds":61,"requests":${none},"hitRatio":0,"byteHitRatio":0,"bytes":${nothing},` +
         '"cache":{"blobs":3,"manifests":2,"sizeBytes":4096,"maxSizeBytes":100000,"evictions":0,"evictedBytes":0,"fills":0},' +
         '"local":{"repositories":1,"tags":4,"sizeBytes":77},' +
+        '"tags":{"diverged":0},' +
         '"upstreams":[{"registry":"docker.io","name":"hub","role":"origin","state":"up","requests":0,"errors":0,"bytes":0,"ttfbMs":12,"bytesPerSecond":5000}],' +
-        `"registries":{"docker.io":{"requests":${none},"bytes":${nothing}}},"topRepositories":[]}`,
+        `"registries":{"docker.io":{"requests":${none},"bytes":${nothing},"tags":{"diverged":0}}},"topRepositories":[]}`,
     )
   })
 
@@ -144,7 +145,7 @@ describe('the document', () => {
     expect(hitRatio).toBe(4 / 5)
     expect(bytes).toEqual({ served: 432, fromCache: 127, fromUpstream: 320, saved: 112 })
     expect(byteHitRatio).toBe(127 / 432)
-    expect(registries['docker.io']).toEqual({ requests, bytes })
+    expect(registries['docker.io']).toEqual({ requests, bytes, tags: { diverged: 0 } })
   })
 
   test('registries are counted apart and summed, savings of the whole by the sums', () => {
@@ -162,6 +163,27 @@ describe('the document', () => {
       requests: { total: 1, miss: 1 },
       bytes: { fromUpstream: 100, saved: 0 },
     })
+  })
+
+  test('tags on which upstreams differ are counted, over a restart too, after one that did not count them', () => {
+    const registries = {
+      'docker.io': { hit: 7, join: 0, miss: 0, stale: 0, error: 0, served: 0, fromCache: 0, fromUpstream: 0 },
+    }
+    const before = stored({})
+    world.values.set('stats.total', JSON.stringify({ ...before, tally: { ...before.tally, registries } }))
+    world.boot()
+    const words = [
+      { upstream: 'hub', digest: BLOB },
+      { upstream: 'other', digest: digestOf(Buffer.from('other')) },
+    ]
+    for (const registry of ['docker.io', 'docker.io', 'ghcr.io'])
+      world.events.emit('tag.diverged', { registry, repository, tag: parseTag('latest'), digest: BLOB, words })
+    vi.advanceTimersByTime(5_000)
+
+    const { requests, tags, registries: counted } = world.boot().snapshot()
+
+    expect([requests.hit, tags]).toEqual([7, { diverged: 3 }])
+    expect([counted['docker.io']?.tags, counted['ghcr.io']?.tags]).toEqual([{ diverged: 2 }, { diverged: 1 }])
   })
 
   test('what was pushed here does not count', () => {
