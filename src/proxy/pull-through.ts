@@ -117,18 +117,23 @@ export class PullThrough implements ContentSource {
     return this.#translated(missing, detail, () => this.#patiently(() => work(signal), signal))
   }
 
-  /** Tries again when upstreams that all asked to wait may be asked, if that leaves a quarter of the budget. */
+  /** Tries again when those who asked to wait may be asked, if that leaves a quarter of the budget. */
   async #patiently<Value>(work: () => Promise<Value>, signal: AbortSignal): Promise<Value> {
     let patienceMs = this.#deps.budgetMs * 0.75
+    let pauseMs = 0
+    let asksToWait: unknown
     for (;;) {
       try {
+        if (pauseMs > 0) await delay(pauseMs, signal)
         return await abortable(work(), signal)
       } catch (error) {
+        // That time is up says less.
+        if (signal.aborted) throw asksToWait ?? error
         const waitMs = waitOf(error)
         if (waitMs === undefined || waitMs > patienceMs) throw error
-        const pauseMs = Math.max(waitMs, LEAST_PAUSE_MS)
+        pauseMs = Math.max(waitMs, LEAST_PAUSE_MS)
         patienceMs -= pauseMs
-        await delay(pauseMs, signal)
+        asksToWait = error
       }
     }
   }

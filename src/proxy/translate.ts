@@ -9,31 +9,29 @@ const UNTOLD_WAIT_MS = 60_000
 
 /**
  * What a client is told of the upstreams' failures: 404 where nobody has it, 429 where waiting is all that helps, 503
- * where it could not be found out. The detail names each upstream and what it did, never its own words.
+ * where it could not be found out; either says how long to wait where that is known. The detail names each upstream and what it did, never its own words.
  */
 export function toOciError(error: unknown, missing: Missing, detail: Record<string, unknown>): unknown {
   if (isTimeout(error)) return new OciError('UNAVAILABLE', 'no upstream answered in time', { cause: error, detail })
   const failures = failuresOf(error)
   if (!failures) return error
+  const waitMs = waitOf(error)
   const options = {
     cause: error,
+    ...(waitMs !== undefined && { headers: { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) } }),
     detail: { ...detail, upstreams: failures.map(({ upstream, kind }) => ({ upstream, answer: kind })) },
   }
   if (isAbsent(failures)) return new OciError(missing, `no upstream has it${grudge(failures)}`, options)
-  const waitMs = waitOf(error)
-  if (waitMs !== undefined) {
-    const headers = { 'retry-after': String(Math.max(1, Math.ceil(waitMs / 1000))) }
-    return new OciError('TOOMANYREQUESTS', 'the upstreams ask to wait', { ...options, headers })
-  }
+  if (waitMs !== undefined && failures.every(({ kind }) => kind === 'limited' || kind === 'quota' || isRefusal(kind)))
+    return new OciError('TOOMANYREQUESTS', 'the upstreams ask to wait', options)
   return new OciError('UNAVAILABLE', 'no upstream could answer', options)
 }
 
-/** Where waiting is all that helps: how long until an upstream may be asked again, in milliseconds. */
+/** Where waiting helps: how long until one that asked for it may be asked again, in milliseconds. */
 export function waitOf(error: unknown): number | undefined {
   const failures = failuresOf(error) ?? []
   const limited = failures.filter(({ kind }) => kind === 'limited')
-  const nothingElse = failures.every(({ kind }) => kind === 'limited' || kind === 'quota' || isRefusal(kind))
-  if (limited.length === 0 || !nothingElse || isAbsent(failures)) return undefined
+  if (limited.length === 0 || isAbsent(failures)) return undefined
   return Math.min(...limited.map(({ retryAfterMs }) => retryAfterMs ?? UNTOLD_WAIT_MS))
 }
 

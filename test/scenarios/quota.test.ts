@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Digest } from '../../src/oci/digest.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
-import { type BuiltInUpstream, closeAll, startUpstream } from '../helpers/upstream.js'
+import { type BuiltInUpstream, closeAll, type Fault, startUpstream } from '../helpers/upstream.js'
 
 const MINUTE = 60_000
 
@@ -155,5 +155,74 @@ describe('F10: everybody limited and nothing cached', () => {
       expect(JSON.parse(text)).toMatchObject({ errors: [{ code: 'TOOMANYREQUESTS' }] })
     }
     expect(hub.requests).toHaveLength(1)
+  })
+})
+
+describe('F10: one limited and the other of no help', () => {
+  let hub: BuiltInUpstream
+  let other: BuiltInUpstream
+  let layer: Digest
+
+  beforeEach(async () => {
+    hub = await startUpstream()
+    other = await startUpstream()
+    layer = hub.addBlob(1000)
+  })
+  afterEach(closeAll)
+
+  const start = (firstHeaderBudget: string) =>
+    startMirror({
+      registries: {
+        'docker.io': registry([
+          { name: 'other', url: other.url },
+          { name: 'hub', url: hub.url, role: 'origin' },
+        ]),
+      },
+      settings: { upstream: { firstHeaderBudget, timeouts: { connect: '200ms', firstByte: '200ms' } } },
+    })
+
+  const limited = (retryAfter: string): Fault => ({
+    kind: 'status',
+    status: 429,
+    headers: { 'retry-after': retryAfter },
+  })
+  const limitOnce = (retryAfter: string) => {
+    hub.fault = () => (hub.requests.length === 1 ? limited(retryAfter) : undefined)
+  }
+
+  test.each<[string, Fault]>([
+    ['fails', { kind: 'status', status: 500 }],
+    ['is silent', { kind: 'hang' }],
+    ['refuses', { kind: 'status', status: 403 }],
+    ['has not got it', { kind: 'status', status: 404 }],
+    ['is limited for longer', limited('60')],
+  ])('a blob waits for the end of a short rest when the other %s', async (_case, fault) => {
+    other.fault = () => fault
+    limitOnce('1')
+    const mirror = await start('10s')
+
+    expect(await mirror.blob('library/app', layer)).toMatchObject({ status: 200, digest: layer })
+  })
+
+  test('a rest beyond the budget is 503 with Retry-After when the other fails', async () => {
+    other.fault = () => ({ kind: 'status', status: 500 })
+    limitOnce('30')
+    const mirror = await start('10s')
+
+    const got = await mirror.blob('library/app', layer)
+
+    expect(got.status).toBe(503)
+    expect(Number(got.headers['retry-after'])).toBeGreaterThan(15)
+  })
+
+  test('one that is limited whenever it is asked is 429 in time, and not that nobody answered', async () => {
+    other.fault = () => limited('60')
+    hub.fault = () => limited('1')
+    const mirror = await start('2s')
+
+    const got = await mirror.blob('library/app', layer)
+
+    expect(got).toMatchObject({ status: 429, headers: { 'retry-after': '1' } })
+    expect(JSON.parse(got.text)).toMatchObject({ errors: [{ code: 'TOOMANYREQUESTS' }] })
   })
 })
