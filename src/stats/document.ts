@@ -20,8 +20,20 @@ export interface UpstreamStatus {
   /** moving averages; 0 before the first */
   ttfbMs: number
   bytesPerSecond: number
+  /** Why it is not up, and until when, ms since the epoch. */
+  reason?: string | undefined
+  until?: number | undefined
+  /** Repositories that it refuses, and until when that is believed, ms since the epoch. */
+  refusals?: readonly { repository: string; reason: string; until: number }[]
   /** Absent when the upstream never told. */
   rateLimit?: { limit: number; remaining: number; windowSeconds: number | undefined } | undefined
+}
+
+/** One upstream as it is told: why it is not asked and until when, where that is so. */
+export interface UpstreamRow extends Omit<UpstreamStatus, 'until' | 'refusals'> {
+  /** Absent while it is being found out whether it is up again. */
+  until?: string
+  refusals?: { repository: string; reason: string; until: string }[]
 }
 
 /** What is here now, whatever span is asked for. */
@@ -68,7 +80,7 @@ export interface StatsDocument {
   cache: Present['cache'] & { evictions: number; evictedBytes: number; fills: number }
   local: Present['local']
   tags: TagCounts
-  upstreams: UpstreamStatus[]
+  upstreams: UpstreamRow[]
   registries: Record<string, { requests: RequestCounts; bytes: ByteCounts; tags: TagCounts }>
   topRepositories: { name: string; requests: number; bytesServed: number; hitRatio: number }[]
 }
@@ -88,7 +100,7 @@ export function documentOf(
   const { blobs, manifests, sizeBytes, maxSizeBytes } = cache
   const { evictions, evictedBytes, fills } = tally.cache
   return {
-    since: new Date(since).toISOString().replace(/\.\d+Z$/, 'Z'),
+    since: timeOf(since),
     uptimeSeconds: Math.floor(uptimeMs / 1000),
     requests,
     hitRatio: ratio(all.hit + all.join + all.stale, requests.total - all.error),
@@ -111,8 +123,8 @@ function bytesOf({ served, fromCache, fromUpstream }: RegistryCounts): ByteCount
   return { served, fromCache, fromUpstream, saved: Math.max(0, served - fromUpstream) }
 }
 
-function withCounts(upstream: UpstreamStatus, { upstreams }: Tally): UpstreamStatus {
-  const { registry, name, role, state, ttfbMs, bytesPerSecond, rateLimit } = upstream
+function withCounts(upstream: UpstreamStatus, { upstreams }: Tally): UpstreamRow {
+  const { registry, name, role, state, reason, until, refusals = [], ttfbMs, bytesPerSecond, rateLimit } = upstream
   const { requests, errors, bytes } = upstreams.get(upstreamKey(upstream)) ?? newUpstream()
   return {
     registry,
@@ -125,7 +137,15 @@ function withCounts(upstream: UpstreamStatus, { upstreams }: Tally): UpstreamSta
     ttfbMs,
     bytesPerSecond,
     ...(rateLimit && { rateLimit }),
+    ...(reason !== undefined && { reason }),
+    ...(until !== undefined && { until: timeOf(until) }),
+    ...(refusals.length > 0 && { refusals: refusals.map((each) => ({ ...each, until: timeOf(each.until) })) }),
   }
+}
+
+/** In whole seconds. */
+function timeOf(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 /** Every registry that is configured or was counted: configured ones first, in their order. */

@@ -14,6 +14,12 @@ export interface HealthDeps {
   now: () => number
 }
 
+/** Until when it is left alone, in ms since the epoch, and why. */
+interface Pause {
+  until: number
+  error: UpstreamError | undefined
+}
+
 const THRESHOLD = 3
 const COOL_DOWN_MS = 10_000
 const MAX_COOL_DOWN_MS = 120_000
@@ -28,12 +34,15 @@ export class Health {
   readonly #log: Logger
   readonly #circuit: Circuit
   readonly #closing = new AbortController()
-  #restsUntil = 0
-  #quarantinedUntil = 0
+  #rest: Pause | undefined
+  #quarantine: Pause | undefined
   #probing: Promise<void> | undefined
   #timer: NodeJS.Timeout | undefined
   #announced: UpstreamState = 'up'
+  /** The last that counted. */
   #lastFailure: UpstreamError | undefined
+  /** The last that the circuit was told of. */
+  #outage: UpstreamError | undefined
 
   constructor(deps: HealthDeps) {
     const { registry, upstream, log, now } = deps
@@ -48,15 +57,20 @@ export class Health {
   }
 
   get state(): UpstreamState {
-    const now = this.#deps.now()
-    if (this.#quarantinedUntil > now) return 'quarantined'
+    if (this.#isOn(this.#quarantine)) return 'quarantined'
     if (this.#circuit.state !== 'closed') return 'open'
-    return this.#restsUntil > now ? 'limited' : 'up'
+    return this.#isOn(this.#rest) ? 'limited' : 'up'
   }
 
   /** Why it is not up. */
   get reason(): string | undefined {
-    return this.state === 'up' ? undefined : this.#lastFailure?.message
+    return this.#pause()?.error?.message
+  }
+
+  /** Until when it is not, or not asked whether it is, in ms since the epoch; `undefined` while that is being found out. */
+  get until(): number | undefined {
+    const pause = this.#pause()
+    return this.#isOn(pause) ? pause?.until : undefined
   }
 
   /** The probe under way, if any; it never rejects. */
@@ -74,9 +88,10 @@ export class Health {
   /** What to say of it when it was left alone: its last failure, with the time that is left to wait. */
   skipped(): UpstreamError {
     const { upstream, now } = this.#deps
-    const last = this.#lastFailure
-    const kind = this.state === 'quarantined' ? 'lying' : (last?.kind ?? 'down')
-    const retryAfterMs = this.state === 'limited' ? this.#restsUntil - now() : undefined
+    const pause = this.#pause()
+    const last = pause?.error ?? this.#lastFailure
+    const kind = last?.kind ?? 'down'
+    const retryAfterMs = pause && pause === this.#rest ? pause.until - now() : undefined
     return new UpstreamError(kind, `left alone for now: ${last?.message ?? this.state}`, {
       upstream,
       retryAfterMs,
@@ -86,7 +101,7 @@ export class Health {
 
   succeeded(): void {
     this.#circuit.succeed()
-    this.#restsUntil = 0
+    this.#rest = undefined
     this.#announce()
   }
 
@@ -99,6 +114,7 @@ export class Health {
   failed(error: UpstreamError): void {
     const consequence = consequenceOf(error)
     if (consequence.kind !== 'alive') this.#lastFailure = error
+    if (consequence.kind === 'count' || consequence.kind === 'open') this.#outage = error
     switch (consequence.kind) {
       case 'alive':
         this.#circuit.alive()
@@ -111,7 +127,7 @@ export class Health {
         break
       case 'rest':
         this.#circuit.alive()
-        this.#restsUntil = Math.max(this.#restsUntil, this.#deps.now() + consequence.forMs)
+        this.#restFor(consequence.forMs, error)
     }
     this.#announce()
   }
@@ -119,7 +135,7 @@ export class Health {
   /** Leaves it alone for 10 minutes: bytes that it gave did not match their digest. */
   quarantine(error: UpstreamError): void {
     this.#lastFailure = error
-    this.#quarantinedUntil = this.#deps.now() + QUARANTINE_MS
+    this.#quarantine = { until: this.#deps.now() + QUARANTINE_MS, error }
     this.#announce()
   }
 
@@ -128,6 +144,29 @@ export class Health {
     clearTimeout(this.#timer)
     this.#closing.abort()
     await this.#probing
+  }
+
+  /** What its state is due to. */
+  #pause(): Pause | undefined {
+    switch (this.state) {
+      case 'up':
+        return undefined
+      case 'open':
+        return { until: this.#circuit.openUntil, error: this.#outage }
+      case 'limited':
+        return this.#rest
+      case 'quarantined':
+        return this.#quarantine
+    }
+  }
+
+  #isOn(pause: Pause | undefined): boolean {
+    return pause !== undefined && pause.until > this.#deps.now()
+  }
+
+  #restFor(ms: number, error: UpstreamError): void {
+    const until = this.#deps.now() + ms
+    if (!this.#rest || this.#rest.until < until) this.#rest = { until, error }
   }
 
   #startProbe(): void {
@@ -159,15 +198,20 @@ export class Health {
     const reason = this.reason ?? 'answers again'
     const { registry, upstream, events } = this.#deps
     if (state === 'up') this.#log.info({ state }, 'upstream is asked again')
-    else this.#log.warn({ state, reason }, 'upstream is left alone for a while')
+    else this.#log.warn({ state, reason, until: this.#untilText() }, 'upstream is left alone for a while')
     events.emit('upstream.state', { registry, upstream, state, reason })
+  }
+
+  #untilText(): string | undefined {
+    const { until } = this
+    return until === undefined ? undefined : new Date(until).toISOString()
   }
 
   #schedule(): void {
     clearTimeout(this.#timer)
     const now = this.#deps.now()
     const open = this.#circuit.state === 'open' ? this.#circuit.openUntil : 0
-    const changes = [open, this.#restsUntil, this.#quarantinedUntil].filter((at) => at > now)
+    const changes = [open, this.#rest?.until ?? 0, this.#quarantine?.until ?? 0].filter((at) => at > now)
     if (changes.length === 0) return
     this.#timer = setTimeout(() => this.usable(), Math.min(...changes) - now + 1)
     this.#timer.unref()

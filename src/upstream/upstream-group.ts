@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { EventBus, UpstreamState } from '../events.js'
+import type { EventBus } from '../events.js'
 import type { Digest } from '../oci/digest.js'
 import type { Descriptor } from '../oci/manifest.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
@@ -7,12 +7,10 @@ import { gatherWords, type Word } from './agreement.js'
 import { BlobTransfer } from './blob-transfer.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { firstAnswer, type Inquiry } from './first-answer.js'
-import type { RateLimit } from './headers.js'
 import { Health } from './health.js'
 import { preferenceOf, trialOf, type Wanted } from './preference.js'
 import { type FetchedManifest, type ManifestHead, RegistryClient, type UpstreamOptions } from './registry-client.js'
-import type { TrafficFigures } from './traffic.js'
-import { Upstream } from './upstream.js'
+import { Upstream, type UpstreamStanding } from './upstream.js'
 
 export interface UpstreamGroupDeps {
   /** `docker.io` */
@@ -44,17 +42,6 @@ export interface AskingOptions {
 export interface ManifestOptions extends AskingOptions {
   /** Refuses an answer: the next upstream is asked, and the one that gave it is none the worse. */
   not?: ((upstream: string, digest: Digest) => boolean) | undefined
-}
-
-/** One upstream for /stats; figures are since the start of the process. */
-export interface UpstreamStanding extends TrafficFigures {
-  name: string
-  role: 'origin' | 'mirror'
-  state: UpstreamState
-  /** Why it is not up. */
-  reason: string | undefined
-  /** Of the account that is used now. */
-  rateLimit: RateLimit | undefined
 }
 
 /** Mirrors that are asked at once what a tag is. */
@@ -175,14 +162,7 @@ export class UpstreamGroup {
   }
 
   states(): UpstreamStanding[] {
-    return this.#upstreams.map(({ name, client, health }) => ({
-      name,
-      role: client.options.role,
-      state: health.state,
-      reason: health.reason,
-      ...client.traffic.figures(),
-      rateLimit: client.accounts.rateLimit,
-    }))
+    return this.#upstreams.map((upstream) => upstream.standing())
   }
 
   /** Ends probes, timers and connections. */
@@ -277,7 +257,7 @@ export function createUpstreamGroup({
     const client = new RegistryClient({ options, events, log, now })
     const probe = (signal: AbortSignal) => client.ping(signal)
     const health = new Health({ registry, upstream: options.name, probe, events, log, now })
-    return new Upstream({ client, health, now })
+    return new Upstream({ client, health, log, now })
   })
   return new UpstreamGroup({ registry, upstreams: members })
 }

@@ -1,29 +1,61 @@
 import { LRUCache } from 'lru-cache'
+import type { Logger } from 'pino'
+import type { UpstreamState } from '../events.js'
 import { abortable } from '../lib/abortable.js'
 import type { UpstreamError } from './errors.js'
+import type { RateLimit } from './headers.js'
 import type { Health } from './health.js'
 import type { RegistryClient } from './registry-client.js'
+import type { TrafficFigures } from './traffic.js'
 
 export interface UpstreamDeps {
   client: RegistryClient
   health: Health
+  log: Logger
   now: () => number
+}
+
+/** A repository that an upstream refuses. */
+interface Refusal {
+  repository: string
+  reason: string
+  /** When it is asked for it again, in ms since the epoch. */
+  until: number
+}
+
+/** One upstream for /stats; figures are since the start of the process. */
+export interface UpstreamStanding extends TrafficFigures {
+  name: string
+  role: 'origin' | 'mirror'
+  state: UpstreamState
+  /** Why it is not up. */
+  reason: string | undefined
+  /** Until when, in ms since the epoch; `undefined` while it is being found out whether it is up. */
+  until: number | undefined
+  /** Repositories that it refuses for now, the latest ten. */
+  refusals: Refusal[]
+  /** Of the account that is used now. */
+  rateLimit: RateLimit | undefined
 }
 
 const DENIED_FOR_MS = 60_000
 const DENIED_REPOSITORIES = 10_000
+const REFUSALS_TOLD = 10
 
 /** One upstream as a group sees it: who asks it, whether it is worth asking, and what it refused lately. */
 export class Upstream {
   readonly client: RegistryClient
   readonly health: Health
+  readonly #log: Logger
   readonly #now: () => number
   /** What a mirror refused, so that the twenty layers of an image do not ask again. */
   readonly #denied = new LRUCache<string, { error: UpstreamError; until: number }>({ max: DENIED_REPOSITORIES })
 
-  constructor({ client, health, now }: UpstreamDeps) {
+  constructor({ client, health, log, now }: UpstreamDeps) {
+    const { registry, name: upstream } = client.options
     this.client = client
     this.health = health
+    this.#log = log.child({ module: 'upstream', registry, upstream })
     this.#now = now
   }
 
@@ -37,13 +69,41 @@ export class Upstream {
     return denied && denied.until > this.#now() ? denied.error : undefined
   }
 
+  standing(): UpstreamStanding {
+    const { name, client, health } = this
+    return {
+      name,
+      role: client.options.role,
+      state: health.state,
+      reason: health.reason,
+      until: health.until,
+      refusals: this.#refusals(),
+      ...client.traffic.figures(),
+      rateLimit: client.accounts.rateLimit,
+    }
+  }
+
   /** Records what a failure means. */
   failed(repository: string, error: UpstreamError): void {
     this.client.traffic.failed(error)
     this.health.failed(error)
-    if (error.kind === 'denied' && this.client.options.role === 'mirror') {
-      this.#denied.set(repository, { error, until: this.#now() + DENIED_FOR_MS })
+    if (error.kind === 'denied' && this.client.options.role === 'mirror') this.#refused(repository, error)
+  }
+
+  #refusals(): Refusal[] {
+    const found: Refusal[] = []
+    for (const [repository, { error, until }] of this.#denied.entries()) {
+      if (found.length === REFUSALS_TOLD) break
+      if (until > this.#now()) found.push({ repository, reason: error.message, until })
     }
+    return found
+  }
+
+  #refused(repository: string, error: UpstreamError): void {
+    const known = this.refusal(repository)
+    this.#denied.set(repository, { error, until: this.#now() + DENIED_FOR_MS })
+    if (!known)
+      this.#log.info({ repository, reason: error.message, forMs: DENIED_FOR_MS }, 'upstream refuses a repository')
   }
 }
 

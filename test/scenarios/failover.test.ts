@@ -34,6 +34,26 @@ describe('two mirrors before the origin', () => {
   })
   afterEach(closeAll)
 
+  test('whoever refuses a repository or has no quota left is told of in the statistics and the log, with the reason', async () => {
+    bad.fault = () => ({ kind: 'status', status: 403 })
+    worse.fault = () => ({ kind: 'status', status: 402 })
+    await mirror.blob('library/app', content.layer)
+    await mirror.manifest('library/app', content.manifest)
+
+    const { upstreams } = await mirror.stats()
+
+    const later = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+    expect(upstreams).toMatchObject([
+      { name: 'bad', state: 'up', refusals: [{ repository: 'library/app', reason: 'answered 403', until: later }] },
+      { name: 'worse', state: 'limited', reason: 'answered 402', until: later },
+      { name: 'hub', state: 'up' },
+    ])
+    expect(Object.keys(upstreams[2]!)).not.toContain('refusals')
+    expect(mirror.log.filter(({ msg }) => msg === 'upstream refuses a repository')).toMatchObject([
+      { upstream: 'bad', repository: 'library/app', reason: 'answered 403' },
+    ])
+  })
+
   test('a blob shorter than its manifest says is found out before the client sees anything', async () => {
     bad.fault = onBlobs({ kind: 'short' })
     worse.fault = onBlobs({ kind: 'long' })

@@ -165,6 +165,22 @@ describe('the document', () => {
     })
   })
 
+  test('an upstream that is not up says why and until when, and what it refuses', () => {
+    const until = START + 30_000
+    const refusals = [{ repository: 'org/app', reason: 'answered 403', until }]
+    world.upstreams = [{ ...hub, state: 'limited', reason: 'answered 429', until, refusals }, hub]
+
+    const [limited, up] = world.boot().snapshot().upstreams
+
+    expect(limited).toMatchObject({
+      state: 'limited',
+      reason: 'answered 429',
+      until: '2030-01-01T10:01:00Z',
+      refusals: [{ repository: 'org/app', reason: 'answered 403', until: '2030-01-01T10:01:00Z' }],
+    })
+    expect(Object.keys(up!)).not.toContain('reason')
+  })
+
   test('tags on which upstreams differ are counted, over a restart too, after one that did not count them', () => {
     const registries = {
       'docker.io': { hit: 7, join: 0, miss: 0, stale: 0, error: 0, served: 0, fromCache: 0, fromUpstream: 0 },

@@ -27,7 +27,7 @@ beforeEach(() => {
       log,
       now: Date.now,
     })
-    return new Upstream({ client, health, now: Date.now })
+    return new Upstream({ client, health, log, now: Date.now })
   })
 })
 afterEach(async () => {

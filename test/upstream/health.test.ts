@@ -118,6 +118,46 @@ describe('Health', () => {
     expect(watch.states).toEqual(['hub limited', 'hub up'])
   })
 
+  test('says of each state why it is so and until when, whatever failed since', async () => {
+    const at = Date.now()
+    const told = () => [health.state, health.reason, health.until === undefined ? undefined : health.until - at]
+    const before = told()
+    health.failed(new UpstreamError('quota', 'answered 402'))
+    const resting = told()
+    health.failed(new UpstreamError('down', 'answered 503'))
+    const stillResting = told()
+    const skipped = health.skipped()
+    health.failed(unreached)
+    const open = told()
+    health.quarantine(new UpstreamError('lying', 'does not match'))
+    health.failed(broken)
+    const quarantined = told()
+
+    expect([before, resting, stillResting, open, quarantined]).toEqual([
+      ['up', undefined, undefined],
+      ['limited', 'answered 402', 600_000],
+      ['limited', 'answered 402', 600_000],
+      ['open', 'refused', 10_000],
+      ['quarantined', 'does not match', 600_000],
+    ])
+    expect(skipped).toMatchObject({ kind: 'quota', retryAfterMs: 600_000 })
+  })
+
+  test('a shorter rest does not end a longer one, and the log says until when', () => {
+    health.failed(new UpstreamError('limited', 'answered 429', { retryAfterMs: 60_000 }))
+    health.failed(new UpstreamError('limited', 'answered 429', { retryAfterMs: 1000 }))
+
+    expect(health.until).toBe(Date.now() + 60_000)
+    expect(watch.lines).toMatchObject([{ state: 'limited', until: new Date(Date.now() + 60_000).toISOString() }])
+  })
+
+  test('does not say until when while a probe finds out', async () => {
+    health.failed(unreached)
+    await vi.advanceTimersByTimeAsync(10_001)
+
+    expect([health.state, health.reason, health.until]).toEqual(['open', 'refused', undefined])
+  })
+
   test('quarantine lasts ten minutes whatever it answers', async () => {
     health.quarantine(new UpstreamError('lying', 'the blob does not match its digest'))
     health.succeeded()
