@@ -113,8 +113,13 @@ export class PullThrough implements ContentSource {
     detail: Record<string, unknown>,
     work: (signal: AbortSignal) => Promise<Value>,
   ): Promise<Value> {
-    const signal = AbortSignal.timeout(this.#deps.budgetMs)
-    return this.#translated(missing, detail, () => this.#patiently(() => work(signal), signal))
+    const { group, repository, budgetMs } = this.#deps
+    const signal = AbortSignal.timeout(budgetMs)
+    return this.#translated(missing, detail, async () => {
+      // What may not be asked for is not opened by a digest that came here by another name either.
+      group.checkAllowed(repository)
+      return this.#patiently(() => work(signal), signal)
+    })
   }
 
   /** Tries again when those who asked to wait may be asked, if that leaves a quarter of the budget. */

@@ -72,6 +72,11 @@ export class UpstreamGroup {
     return this.#upstreams.some(isOrigin)
   }
 
+  /** @throws {AllUpstreamsFailedError} when `allow` leaves nobody who may be asked for the repository */
+  checkAllowed(repository: Repository): void {
+    this.#candidates(repository, this.#upstreams)
+  }
+
   /** Whether at least one origin is neither out of reach nor resting. */
   originReachable(): boolean {
     return this.#upstreams.some((upstream) => isOrigin(upstream) && upstream.health.usable())

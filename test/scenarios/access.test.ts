@@ -1,7 +1,7 @@
 import { request } from 'undici'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { registry, startMirror } from '../helpers/mirror.js'
-import { closeAll, startUpstream } from '../helpers/upstream.js'
+import { type BuiltInUpstream, closeAll, startUpstream } from '../helpers/upstream.js'
 
 describe('a push to a local namespace', () => {
   afterEach(closeAll)
@@ -33,5 +33,62 @@ describe('a push to a local namespace', () => {
         errors: [{ code: 'DENIED', message: expect.stringContaining('auth: { anonymous: [pull, push] }') }],
       })
     }
+  })
+})
+
+describe('F124: what is cached', () => {
+  let hub: BuiltInUpstream
+  beforeEach(async () => {
+    hub = await startUpstream({ auth: { kind: 'basic', username: 'operator', password: 'secret' } })
+  })
+  afterEach(closeAll)
+
+  const start = (allow: string[], storage?: string) =>
+    startMirror({
+      registries: {
+        'docker.io': registry([
+          { name: 'hub', url: hub.url, role: 'origin', username: 'operator', password: 'secret', allow },
+        ]),
+      },
+      ...(storage ? { storage } : {}),
+    })
+
+  test('is not opened by a name that no upstream may be asked for, be it by tag or by digest', async () => {
+    const { manifest, layers } = hub.addImage('org/app', 'v1', { layers: [1000] })
+    const before = await start([])
+    const opened = [await before.manifest('org/app', 'v1'), await before.blob('org/app', layers[0]!)]
+    await before.close()
+    hub.requests = []
+    const mirror = await start(['library/*'], before.storage)
+
+    const refused = [
+      await mirror.manifest('org/app', 'v1'),
+      await mirror.manifest('org/app', manifest),
+      await mirror.blob('org/app', layers[0]!),
+      await mirror.head(`/v2/org/app/blobs/${layers[0]}`),
+      await mirror.get('/v2/org/app/tags/list'),
+    ]
+
+    expect(opened.map(({ status }) => status)).toEqual([200, 200])
+    expect(refused.map(({ status }) => status)).toEqual([404, 404, 404, 404, 404])
+    expect(hub.asked).toEqual([])
+  })
+
+  test('of the manifests of one repository is none of another, though its digest is known', async () => {
+    const { manifest } = hub.addImage('library/secret', 'v1', { layers: [1000] })
+    hub.addImage('library/app', 'v1', { layers: [10] })
+    const mirror = await start([])
+    await mirror.manifest('library/secret', manifest)
+
+    expect((await mirror.manifest('library/app', manifest)).status).toBe(404)
+    expect((await mirror.manifest('local/app', manifest)).status).toBe(404)
+  })
+
+  test('is not what was pushed: no local name opens a blob that was fetched', async () => {
+    const { layers } = hub.addImage('library/secret', 'v1', { layers: [1000] })
+    const mirror = await start([])
+    await mirror.blob('library/secret', layers[0]!)
+
+    expect((await mirror.blob('local/app', layers[0]!)).status).toBe(404)
   })
 })
