@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { explain } from './explain.js'
 import { interpolate } from './interpolate.js'
 import { BROKEN, type Issue, isMap, valueAt } from './issues.js'
+import { upstreamName } from './names.js'
 import { readPemFiles } from './pem-files.js'
 import { toConfig } from './resolve.js'
 import { checkRules } from './rules.js'
@@ -17,18 +18,25 @@ export const DEFAULT_FILE = 'mirrors.yaml'
 export interface Fault extends Located {
   /** As it was named by whoever asked. */
   file: string
+  /** The upstream that it is about, as `docker.io/nju`. */
+  entry?: string | undefined
 }
 
-/** Everything that is wrong with a configuration; the message is one `file:line:column: message` a line, in order. */
+/** Everything that is wrong with a configuration; the message is one `file:line:column: message` a line, in order, with the
+ * name of the upstream before the message if it is about one. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   readonly faults: Fault[]
 
   constructor(faults: Fault[]) {
     const sorted = [...faults].sort((one, other) => one.line - other.line || one.column - other.column)
-    super(sorted.map(({ file, line, column, message }) => `${file}:${line}:${column}: ${message}`).join('\n'))
+    super(sorted.map(printFault).join('\n'))
     this.faults = sorted
   }
+}
+
+function printFault({ file, line, column, entry, message }: Fault): string {
+  return `${file}:${line}:${column}: ${entry === undefined ? '' : `${entry}: `}${message}`
 }
 
 export interface LoadOptions {
@@ -54,7 +62,7 @@ export function loadConfig({ file, env, cwd }: LoadOptions): { config: Config; f
   const checked = check(source, { env, folder })
   if ('config' in checked) return { config: deepFreeze(checked.config), file: text === undefined ? undefined : path }
   const name = text === undefined ? '(built-in defaults)' : shown
-  throw new ConfigError(checked.faults.map((fault) => ({ file: name, ...fault })))
+  throw new ConfigError(checked.faults.map((fault) => ({ ...fault, file: name })))
 }
 
 function readText(path: string, shown: string, required: boolean): string | undefined {
@@ -71,26 +79,38 @@ interface Surroundings {
   folder: string
 }
 
-function check(source: YamlSource, { env, folder }: Surroundings): { config: Config } | { faults: Located[] } {
+function check(
+  source: YamlSource,
+  { env, folder }: Surroundings,
+): { config: Config } | { faults: Omit<Fault, 'file'>[] } {
   const issues: Issue[] = []
   const raw = withFiles(interpolate(fillIn(source.content()), env, issues), { folder, issues })
   const parsed = fileSchema.safeParse(raw)
   const found = [...(parsed.error?.issues ?? []).flatMap((issue) => explain(issue, raw)), ...checkRules(raw)]
   issues.push(...found.filter(({ path }) => valueAt(raw, path) !== BROKEN))
-  const faults = [...source.faults(), ...locate(issues, source)]
+  const faults = [...source.faults(), ...locate(issues, source, raw)]
   return parsed.success && faults.length === 0 ? { config: toConfig(parsed.data, folder) } : { faults }
 }
 
 /** Past the first error of syntax nothing was read as it was meant, and what is said of it would mislead. */
-function locate(issues: Issue[], source: YamlSource): Located[] {
+function locate(issues: Issue[], source: YamlSource, raw: unknown): Omit<Fault, 'file'>[] {
   const end = source.brokenFrom()
   return issues
     .map(({ path, message, atKey }) => {
       const { missing, ...place } = source.placeOf(path, atKey)
       // Far from what is written, as in a built-in upstream, the place alone says nothing.
-      return { ...place, message: missing > 1 ? `${path.join('.')}: ${message}` : message }
+      const text = missing > 1 ? `${path.join('.')}: ${message}` : message
+      return { ...place, message: text, entry: upstreamAt(path, raw) }
     })
     .filter(({ line }) => end === undefined || line < end.line)
+}
+
+/** The upstream that a path leads into, if it can be named. */
+function upstreamAt([section, registry, list, index]: PropertyKey[], raw: unknown): string | undefined {
+  if (section !== 'registries' || list !== 'upstreams' || index === undefined) return undefined
+  const path = ['registries', registry!, 'upstreams', index]
+  const name = upstreamName(valueAt(raw, [...path, 'name']), valueAt(raw, [...path, 'url']))
+  return name === undefined || name === BROKEN ? undefined : `${String(registry)}/${name}`
 }
 
 /** Puts what is in files that are named in the place of their names. */

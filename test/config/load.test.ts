@@ -84,7 +84,7 @@ describe('without a file', () => {
 
   test('half an account is a fault that names what it is about', () => {
     expect(() => loadConfig({ env: { HUB_USER: 'me' }, cwd: folderWith({}) })).toThrow(
-      '(built-in defaults):1:1: registries.docker.io.upstreams.0.username: a username without a password',
+      '(built-in defaults):1:1: docker.io/hub: registries.docker.io.upstreams.0.username: a username without a password',
     )
   })
 })
