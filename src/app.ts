@@ -190,7 +190,7 @@ async function buildCache({ config, storage, store, index, hot, events, log }: C
   const parts = await PartFolder.open(storage.fillsDir)
   const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
   const trouble = new Complaint()
-  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, maxSizeBytes, segments })
+  const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, segments })
   const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, trouble, log })
   return { parts, eviction, blobs, manifests }
 }

@@ -23,7 +23,6 @@ export interface BlobCacheDeps {
   /** That storage cannot be written. */
   trouble: Complaint
   log: Logger
-  maxSizeBytes: number
   segments: SegmentOptions
 }
 
@@ -169,6 +168,7 @@ export class BlobCache {
     this.#passing.add(fill)
     this.#track(
       this.#settled(fill).finally(() => {
+        source.close()
         this.#passing.delete(fill)
         this.#deps.events.emit('blob.settled', { digest })
       }),
@@ -188,10 +188,10 @@ export class BlobCache {
   }
 
   #start({ digest, place, source, from }: Asked, asked: boolean): Promise<BlobFill> {
-    const { parts, eviction, maxSizeBytes, segments } = this.#deps
+    const { parts, eviction, segments } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
-      if (sizeBytes > maxSizeBytes) return false
+      if (sizeBytes > eviction.maxSizeBytes) return false
       parts.resize(digest, sizeBytes)
       eviction.kick()
       return true
@@ -199,7 +199,8 @@ export class BlobCache {
     const opened = source()
     parts.begin(digest)
     const starting = BlobFill.start({ digest, source: opened, segments, path: parts.path(digest), admit, from })
-    this.#fills.set(digest, { starting, settled: this.#track(this.#publish(digest, starting)), place, asked })
+    const published = this.#publish(digest, starting).finally(() => opened.close())
+    this.#fills.set(digest, { starting, settled: this.#track(published), place, asked })
     return starting
   }
 

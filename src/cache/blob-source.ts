@@ -43,4 +43,6 @@ export interface BlobSource {
   lied(upstreams: readonly string[]): void
   /** One of these gave wrong bytes: from here on one upstream at a time, and these after all others. */
   doubt(upstreams: readonly string[]): void
+  /** The download is over: nothing more is asked. Called once. */
+  close(): void
 }

@@ -11,23 +11,27 @@ const BATCH = 64
 /** Removed at a time; the request path gets its turn in between. */
 const TOGETHER = 8
 
-export interface EvictionDeps {
-  store: BlobStore
-  index: MetadataIndex
-  parts: PartFolder
-  hot: HotContent
-  events: EventBus
-  log: Logger
+export interface CacheLimits {
   /** What the cache may take on disk, part files included. */
   maxSizeBytes: number
   /** The share of `maxSizeBytes` that is left when a run ends. */
   lowWatermark: number
 }
 
+export interface EvictionDeps extends CacheLimits {
+  store: BlobStore
+  index: MetadataIndex
+  parts: PartFolder
+  hot: HotContent
+  events: EventBus
+  log: Logger
+}
+
 /** Keeps the cache within its size, the least recently used going first; never what is open, being filled or pushed. */
 export class Eviction {
   readonly #deps: EvictionDeps
   readonly #log: Logger
+  #limits: CacheLimits
   #running: Promise<void> | undefined
   #again = false
   /** What must go although the limit allows it, in bytes: the disk is full. */
@@ -37,6 +41,7 @@ export class Eviction {
   constructor(deps: EvictionDeps) {
     this.#deps = deps
     this.#log = deps.log.child({ module: 'eviction' })
+    this.#limits = deps
     // What was passed over because it was being read may be all that there is to evict.
     deps.store.onReleased = () => this.kick()
   }
@@ -46,9 +51,19 @@ export class Eviction {
     return this.#deps.index.cacheTotals().sizeBytes + this.#deps.parts.sizeBytes
   }
 
+  get maxSizeBytes(): number {
+    return this.#limits.maxSizeBytes
+  }
+
+  /** Sets other limits; what is over them goes, off the request path. */
+  resize(limits: CacheLimits): void {
+    this.#limits = limits
+    this.kick()
+  }
+
   /** Looks, off the request path, whether something must go. */
   kick(): void {
-    if (this.#stopped || (this.#owed === 0 && this.sizeBytes <= this.#deps.maxSizeBytes)) return
+    if (this.#stopped || (this.#owed === 0 && this.sizeBytes <= this.maxSizeBytes)) return
     this.#again = true
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
@@ -81,7 +96,7 @@ export class Eviction {
 
   /** How small the cache must become. */
   #target(): number {
-    const { maxSizeBytes, lowWatermark } = this.#deps
+    const { maxSizeBytes, lowWatermark } = this.#limits
     const size = this.sizeBytes
     const owed = this.#owed
     this.#owed = 0
@@ -89,7 +104,7 @@ export class Eviction {
   }
 
   async #evictTo(targetBytes: number): Promise<void> {
-    const { index, parts, maxSizeBytes } = this.#deps
+    const { index, parts } = this.#deps
     const before = this.sizeBytes
     if (before <= targetBytes) return
     let evicted = 0
@@ -112,7 +127,7 @@ export class Eviction {
     }
     if (evicted === 0 && busy.size === 0) return
     this.#log.info(
-      { beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes, evicted, inUse: busy.size },
+      { beforeBytes: before, afterBytes: this.sizeBytes, maxSizeBytes: this.maxSizeBytes, evicted, inUse: busy.size },
       'cache evicted',
     )
   }

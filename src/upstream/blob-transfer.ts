@@ -4,7 +4,8 @@ import type { Repository } from '../oci/reference.js'
 import type { BlobStream, TransferStream } from './answers.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { hedgeDelay, hedged } from './hedge.js'
-import { Lane } from './lane.js'
+import type { Lane } from './lane.js'
+import { Lanes } from './lanes.js'
 import { type Upstream, worthATry } from './upstream.js'
 
 export interface BlobTransferDeps {
@@ -14,6 +15,8 @@ export interface BlobTransferDeps {
   sizeBytes?: number | undefined
   /** In order of preference. */
   upstreams: readonly Upstream[]
+  /** Who may be asked at the time; those who have come since the start are asked after the others. */
+  joining?: (() => readonly Upstream[]) | undefined
 }
 
 /** Bytes of the blob: from `from` up to and without `to`, or to its end. */
@@ -34,12 +37,14 @@ const LONGEST_PAUSE_MS = 2000
 /**
  * One blob's download over several upstreams. Whoever uses it reads a stream from `next`, tells it by `failed` when it ended
  * early, and calls `next` again with the offset reached; beside that one, others may run that `beside` gives.
+ * Its upstreams stay open until `close`.
  */
 export class BlobTransfer {
   readonly sizeBytes: number | undefined
   readonly #repository: Repository
   readonly #digest: Digest
-  #lanes: Lane[]
+  readonly #joining: () => readonly Upstream[]
+  readonly #lanes: Lanes
   #size: number | undefined
   /** Where the next round begins. */
   #turn = 0
@@ -49,12 +54,14 @@ export class BlobTransfer {
   /** One upstream at a time. */
   #careful = false
 
-  constructor({ repository, digest, sizeBytes, upstreams }: BlobTransferDeps) {
+  constructor({ repository, digest, sizeBytes, upstreams, joining = () => [] }: BlobTransferDeps) {
     this.#repository = repository
     this.#digest = digest
     this.sizeBytes = sizeBytes
     this.#size = sizeBytes
-    this.#lanes = upstreams.map((upstream) => new Lane({ upstream, repository }))
+    this.#joining = joining
+    this.#lanes = new Lanes({ repository })
+    this.#lanes.join(upstreams)
   }
 
   /**
@@ -65,19 +72,20 @@ export class BlobTransfer {
    * @throws {AllUpstreamsFailedError} when each has failed three times in a row without progress, or refused outright
    */
   async next(from: number, to?: number, signal?: AbortSignal): Promise<TransferStream> {
-    if (this.#progressed) for (const lane of this.#lanes) lane.failures = 0
+    if (this.#progressed) this.#lanes.forgive()
     this.#progressed = false
     for (let round = 0; ; round++) {
+      this.#lanes.join(this.#joining())
       const opened = await this.#round({ from, to }, signal)
       if (opened) return this.#first(opened, { from, to })
-      if (this.#exhausted()) throw new AllUpstreamsFailedError(this.#failures())
+      if (this.#lanes.exhausted) throw new AllUpstreamsFailedError(this.#lanes.failures)
       await delay(Math.min(FIRST_PAUSE_MS * 2 ** round, LONGEST_PAUSE_MS) * (0.75 + Math.random() / 2), signal)
     }
   }
 
   /** How long the upstream that is asked first mostly takes for so many bytes, milliseconds; not a number while that is not known. */
   usualMs(bytes: number): number {
-    const [first] = this.#order()
+    const [first] = this.#lanes.round(this.#turn)
     return (bytes * 1000) / (first?.upstream.client.traffic.measured('blob').bytesPerSecond?.value ?? Number.NaN)
   }
 
@@ -103,7 +111,7 @@ export class BlobTransfer {
    * origin that only completed what mirrors had begun is not suspected.
    */
   lied(upstreams: readonly string[]): void {
-    const lanes = this.#lanes.filter(({ name }) => upstreams.includes(name))
+    const lanes = this.#lanes.thatGave(upstreams)
     const mirrors = lanes.filter(({ upstream }) => upstream.client.options.role === 'mirror')
     for (const lane of mirrors.length > 0 ? mirrors : lanes) {
       const { upstream } = lane
@@ -118,38 +126,24 @@ export class BlobTransfer {
 
   /** One of these gave what does not match: from now on one upstream at a time, these last, and of them origins before mirrors. */
   doubt(upstreams: readonly string[]): void {
-    const doubtOf = ({ name, upstream }: Lane) =>
-      upstreams.includes(name) ? (upstream.client.options.role === 'origin' ? 1 : 2) : 0
-    this.#lanes = this.#lanes.toSorted((a, b) => doubtOf(a) - doubtOf(b))
+    this.#lanes.doubt(upstreams)
     this.#turn = 0
     this.#careful = true
     this.#size = this.sizeBytes
   }
 
-  #spareLane(not: string | undefined): Lane | undefined {
-    if (this.#careful) return undefined
-    const spare = this.#lanes.filter((lane) => lane.name !== not && lane.isSpare)
-    return spare.toSorted((a, b) => a.streams - b.streams)[0]
+  /** Nothing more will be asked of it. */
+  close(): void {
+    this.#lanes.leave()
   }
 
-  /** The lanes of one round: those that are usable or, if there are none, those left alone for now. */
-  #order(): Lane[] {
-    const rotated = this.#lanes.map((_, index) => this.#lanes[(this.#turn + index) % this.#lanes.length] as Lane)
-    const open = rotated.filter(({ isDone }) => !isDone)
-    const usable = open.filter(({ isUsable }) => isUsable)
-    const lanes = usable.length > 0 ? usable : open
-    const quick = lanes.filter(({ tooSlow }) => !tooSlow)
-    // A place that is free now is worth more than a better one later.
-    return [
-      ...quick.filter(({ upstream }) => upstream.client.hasRoom),
-      ...quick.filter(({ upstream }) => !upstream.client.hasRoom),
-      ...lanes.filter(({ tooSlow }) => tooSlow),
-    ]
+  #spareLane(not: string | undefined): Lane | undefined {
+    return this.#careful ? undefined : this.#lanes.spare(not)
   }
 
   /** Asks each lane once, until one gives a stream. */
   async #round(part: Part, signal: AbortSignal | undefined): Promise<Opened | undefined> {
-    const left = this.#order()
+    const left = this.#lanes.round(this.#turn)
     const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, part, either, begun)
     const second = () => {
       const next = this.#hedged ? -1 : left.findIndex(({ isUsable }) => isUsable)
@@ -189,7 +183,7 @@ export class BlobTransfer {
         lane.passed(refusal)
         return undefined
       }
-      const mayLeave = () => this.#lanes.some((other) => other !== lane && !other.tooSlow && other.isUsable)
+      const mayLeave = () => this.#lanes.better(lane)
       const options = { to, rangeOnly, redirect, mayLeave, begun }
       const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
       this.#checkSize(stream, from)
@@ -292,19 +286,5 @@ export class BlobTransfer {
     } finally {
       on.leave()
     }
-  }
-
-  /** Nobody is left to ask; or those who can be asked do not have it, and the others are left alone for now. */
-  #exhausted(): boolean {
-    const left = this.#lanes.filter(({ isDone }) => !isDone)
-    if (left.length === 0) return true
-    const somebodySpoke = this.#lanes.some(
-      ({ lastError }) => lastError?.kind === 'not-found' || lastError?.kind === 'denied',
-    )
-    return somebodySpoke && left.every(({ upstream, failures }) => failures === 0 && !upstream.health.usable())
-  }
-
-  #failures(): UpstreamError[] {
-    return this.#lanes.map(({ lastError, upstream }) => lastError ?? upstream.health.skipped())
   }
 }

@@ -8,6 +8,8 @@ const STREAMS = 4
 /** One upstream in one blob's transfer, and what it did there. */
 export class Lane {
   readonly upstream: Upstream
+  /** Ends its use of the upstream, which is open until then. */
+  readonly leave: () => void
   readonly redirect: KnownRedirect = {}
   /** In a row, without any byte of progress between; at the limit it is asked no more. */
   failures = 0
@@ -24,6 +26,7 @@ export class Lane {
 
   constructor({ upstream, repository }: { upstream: Upstream; repository: string }) {
     this.upstream = upstream
+    this.leave = upstream.use()
     this.#repository = repository
   }
 

@@ -19,7 +19,7 @@ import { checkManifest, checkManifestType } from './manifest-answer.js'
 import { discard } from './redirects.js'
 import { Slots } from './slots.js'
 import { TokenSource } from './token-source.js'
-import { Traffic } from './traffic.js'
+import { Traffic, type TrafficCounts } from './traffic.js'
 import type { BlobOptions, UpstreamOptions } from './upstream-options.js'
 
 export type { BlobStream, FetchedManifest, ManifestHead } from './answers.js'
@@ -33,6 +33,8 @@ export interface RegistryClientDeps {
   events: EventBus
   log: Logger
   now: () => number
+  /** What an earlier client of this name has counted. */
+  counts?: TrafficCounts | undefined
   /** Instead of the system's look-up of names. */
   lookup?: Lookup | undefined
 }
@@ -54,7 +56,7 @@ export class RegistryClient {
   readonly #asker: Asker
   readonly #blobs: BlobRequests
 
-  constructor({ options, events, log, now, lookup }: RegistryClientDeps) {
+  constructor({ options, events, log, now, counts, lookup }: RegistryClientDeps) {
     const { registry, name: upstream, role, timeouts, connections: limit = CONNECTIONS, egress } = options
     const base = new URL(options.url)
     const connections = new Connections({
@@ -70,7 +72,7 @@ export class RegistryClient {
     const childLog = log.child({ module: 'upstream', registry, upstream })
     this.options = options
     this.allows = globMatcher(options.allow)
-    this.traffic = new Traffic({ registry, upstream, events, now })
+    this.traffic = new Traffic({ registry, upstream, events, now, counts })
     this.#connections = connections
     this.#bandwidth = bandwidthOf(egress)
     this.accounts = createAccounts({ ...options, upstream, url: base, tokens, guard, log: childLog, now })

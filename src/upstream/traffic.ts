@@ -8,16 +8,21 @@ export interface TrafficOptions {
   upstream: string
   events: EventBus
   now: () => number
+  /** What an earlier one of this name has counted, to be counted on; from 0 when left out. */
+  counts?: TrafficCounts | undefined
 }
 
 /** What went to and came from one upstream since the start. */
-export interface TrafficFigures {
+export interface TrafficCounts {
   /** Requests sent, answered or not; challenges and redirects on the way to an answer are part of it. */
   requests: number
   /** Failures other than `not-found`: of requests, and of bodies that broke off. */
   errors: number
   /** of bodies, as they arrived */
   bytes: number
+}
+
+export interface TrafficFigures extends TrafficCounts {
   /** moving averages; 0 before the first */
   ttfbMs: number
   bytesPerSecond: number
@@ -36,18 +41,17 @@ const FAULTS = new Set(['down', 'slow', 'lying'])
 export class Traffic {
   readonly #subject: { registry: string; upstream: string }
   readonly #events: EventBus
-  #requests = 0
-  #errors = 0
-  #bytes = 0
+  readonly #counts: TrafficCounts
   readonly #ttfbMs: MovingAverage
   /** Of answers that were good, so that nobody is preferred for being quick to refuse. */
   readonly #goodMs: Record<Wanted, MovingAverage>
   readonly #bytesPerSecond: MovingAverage
   readonly #faults: MovingAverage
 
-  constructor({ registry, upstream, events, now }: TrafficOptions) {
+  constructor({ registry, upstream, events, now, counts = noTraffic() }: TrafficOptions) {
     this.#subject = { registry, upstream }
     this.#events = events
+    this.#counts = counts
     this.#ttfbMs = new MovingAverage(now)
     this.#goodMs = { manifest: new MovingAverage(now), blob: new MovingAverage(now) }
     this.#bytesPerSecond = new MovingAverage(now)
@@ -55,7 +59,7 @@ export class Traffic {
   }
 
   requested(): void {
-    this.#requests++
+    this.#counts.requests++
   }
 
   answered(status: number, ttfbMs: number, wanted: Wanted): void {
@@ -73,7 +77,7 @@ export class Traffic {
 
   received(bytes: number, durationMs: number): void {
     if (bytes === 0) return
-    this.#bytes += bytes
+    this.#counts.bytes += bytes
     if (bytes >= RATE_SAMPLE_BYTES || durationMs >= RATE_SAMPLE_MS) {
       this.#bytesPerSecond.add((bytes * 1000) / Math.max(durationMs, 1))
     }
@@ -82,7 +86,7 @@ export class Traffic {
 
   failed({ kind, message }: UpstreamError): void {
     if (kind === 'not-found') return
-    this.#errors++
+    this.#counts.errors++
     if (FAULTS.has(kind)) this.#faults.add(1)
     this.#events.emit('upstream.failed', { ...this.#subject, kind, reason: message })
   }
@@ -98,13 +102,15 @@ export class Traffic {
 
   figures(): TrafficFigures {
     return {
-      requests: this.#requests,
-      errors: this.#errors,
-      bytes: this.#bytes,
+      ...this.#counts,
       ttfbMs: Math.round(this.#ttfbMs.value ?? 0),
       bytesPerSecond: Math.round(this.#bytesPerSecond.value ?? 0),
     }
   }
+}
+
+export function noTraffic(): TrafficCounts {
+  return { requests: 0, errors: 0, bytes: 0 }
 }
 
 function measureOf({ value, weight }: MovingAverage): Measure | undefined {

@@ -7,16 +7,15 @@ import { gatherWords, type Word } from './agreement.js'
 import { BlobTransfer } from './blob-transfer.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { firstAnswer, type Inquiry } from './first-answer.js'
-import { Health } from './health.js'
 import { preferenceOf, trialOf, type Wanted } from './preference.js'
-import { type FetchedManifest, type ManifestHead, RegistryClient, type UpstreamOptions } from './registry-client.js'
-import { Upstream, type UpstreamStanding } from './upstream.js'
+import type { FetchedManifest, ManifestHead, UpstreamOptions } from './registry-client.js'
+import { type Upstream, type UpstreamStanding, using } from './upstream.js'
+import { UpstreamList } from './upstream-list.js'
 
 export interface UpstreamGroupDeps {
   /** `docker.io` */
   registry: string
-  /** In order of preference. */
-  upstreams: readonly Upstream[]
+  list: UpstreamList
 }
 
 export interface CreateUpstreamGroupOptions {
@@ -56,16 +55,22 @@ type Ask<Answer> = Inquiry<Answer>['ask']
  */
 export class UpstreamGroup {
   readonly registry: string
-  readonly #upstreams: readonly Upstream[]
+  readonly #list: UpstreamList
   /** The order given last, so that near-equals do not take turns. */
-  readonly #preference: Record<Wanted, { order: number[]; times: number }> = {
-    manifest: { order: [], times: 0 },
-    blob: { order: [], times: 0 },
+  #preference = noPreference()
+
+  constructor({ registry, list }: UpstreamGroupDeps) {
+    this.registry = registry
+    this.#list = list
   }
 
-  constructor({ registry, upstreams }: UpstreamGroupDeps) {
-    this.registry = registry
-    this.#upstreams = upstreams
+  /**
+   * Other upstreams, in order of preference. New questions are theirs at once; what is under way goes on with those it
+   * began with, and a download with these as well.
+   */
+  configure(upstreams: readonly UpstreamOptions[]): void {
+    this.#list.replace(upstreams)
+    this.#preference = noPreference()
   }
 
   get hasOrigin(): boolean {
@@ -140,13 +145,14 @@ export class UpstreamGroup {
   }
 
   /**
-   * A download of one blob from whoever has it; nothing is asked before its first `next`.
+   * A download of one blob from whoever has it; nothing is asked before its first `next`. The caller closes it.
    *
    * @param sizeBytes what the blob must have, when a manifest has said so
    */
   openTransfer(repository: Repository, digest: Digest, sizeBytes?: number): BlobTransfer {
     const upstreams = this.#candidates(repository, this.#preferred('blob', repository))
-    return new BlobTransfer({ repository, digest, sizeBytes, upstreams })
+    const joining = () => this.#upstreams.filter(({ client }) => client.allows(repository))
+    return new BlobTransfer({ repository, digest, sizeBytes, upstreams, joining })
   }
 
   /** All tags, from an origin if one answers. @throws {UpstreamError} an origin's own not-found, at once */
@@ -172,8 +178,11 @@ export class UpstreamGroup {
 
   /** Ends probes, timers and connections. */
   async close(): Promise<void> {
-    await Promise.all(this.#upstreams.map(({ health }) => health.close()))
-    await Promise.all(this.#upstreams.map(({ client }) => client.close()))
+    await this.#list.close()
+  }
+
+  get #upstreams(): readonly Upstream[] {
+    return this.#list.current
   }
 
   async #firstAnswer<Answer>(
@@ -183,7 +192,7 @@ export class UpstreamGroup {
     { final, equals, signal }: { final: boolean; equals: readonly Upstream[]; signal: AbortSignal | undefined },
   ): Promise<Answer> {
     const candidates = this.#candidates(repository, upstreams)
-    return firstAnswer({ repository, candidates, ask, final, equals, signal })
+    return using(candidates, () => firstAnswer({ repository, candidates, ask, final, equals, signal }))
   }
 
   /** All, those that have shown to be clearly better first; only for what a digest proves. */
@@ -225,7 +234,7 @@ export class UpstreamGroup {
     const reference: Reference = { kind: 'tag', tag }
     const ask = async ({ client }: Upstream, either: AbortSignal) =>
       (await client.headManifest(repository, reference, either)).digest
-    return gatherWords({ repository, voters, ask, signal })
+    return using(voters, () => gatherWords({ repository, voters, ask, signal }))
   }
 
   #among(among: Among, upstreams = this.#upstreams): Upstream[] {
@@ -258,13 +267,13 @@ export function createUpstreamGroup({
   log,
   now,
 }: CreateUpstreamGroupOptions): UpstreamGroup {
-  const members = upstreams.map((options) => {
-    const client = new RegistryClient({ options, events, log, now })
-    const probe = (signal: AbortSignal) => client.ping(signal)
-    const health = new Health({ registry, upstream: options.name, probe, events, log, now })
-    return new Upstream({ client, health, log, now })
-  })
-  return new UpstreamGroup({ registry, upstreams: members })
+  const group = new UpstreamGroup({ registry, list: new UpstreamList({ registry, events, log, now }) })
+  group.configure(upstreams)
+  return group
+}
+
+function noPreference(): Record<Wanted, { order: number[]; times: number }> {
+  return { manifest: { order: [], times: 0 }, blob: { order: [], times: 0 } }
 }
 
 /** Those with enough left of their quota first: a manifest counts as a pull, whoever gives it proves it by its digest. */

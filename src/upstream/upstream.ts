@@ -50,6 +50,8 @@ export class Upstream {
   readonly #now: () => number
   /** What a mirror refused, so that the twenty layers of an image do not ask again. */
   readonly #denied = new LRUCache<string, { error: UpstreamError; until: number }>({ max: DENIED_REPOSITORIES })
+  #users = 0
+  #onUnused: (() => void) | undefined
 
   constructor({ client, health, log, now }: UpstreamDeps) {
     const { registry, name: upstream } = client.options
@@ -104,6 +106,39 @@ export class Upstream {
     this.#denied.set(repository, { error, until: this.#now() + DENIED_FOR_MS })
     if (!known)
       this.#log.info({ repository, reason: error.message, forMs: DENIED_FOR_MS }, 'upstream refuses a repository')
+  }
+
+  /** Counts as used until what is returned is called, which every user does once. */
+  use(): () => void {
+    this.#users++
+    return () => {
+      this.#users--
+      if (this.#users === 0) this.#onUnused?.()
+    }
+  }
+
+  /** Resolves when nobody uses it; for one that nobody will begin to use. */
+  async unused(): Promise<void> {
+    if (this.#users === 0) return
+    await new Promise<void>((resolve) => {
+      this.#onUnused = resolve
+    })
+  }
+
+  /** Ends its probe, timer and connections at once. */
+  async close(): Promise<void> {
+    await this.health.close()
+    await this.client.close()
+  }
+}
+
+/** Keeps them open while `work` runs. */
+export async function using<Value>(upstreams: readonly Upstream[], work: () => Promise<Value>): Promise<Value> {
+  const leave = upstreams.map((upstream) => upstream.use())
+  try {
+    return await work()
+  } finally {
+    for (const each of leave) each()
   }
 }
 

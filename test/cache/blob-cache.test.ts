@@ -69,6 +69,30 @@ test.each([0, 1, 2, 4, 8])(
   },
 )
 
+describe('the source of a download is closed once', () => {
+  const content = randomBytes(BIG)
+  const digest = digestOf(content)
+
+  test('when it has been put away', async () => {
+    const source = new ScriptedSource({ content })
+
+    const { reader } = await cache.open(digest, PLACE, () => source)
+    expect(source.closed).toBe(0)
+    await reader.close()
+
+    await expect.poll(() => source.closed).toBe(1)
+    expect(cache.holds(digest)).toBe(true)
+  })
+
+  test('when it has failed', async () => {
+    const source = new ScriptedSource()
+
+    await expect(cache.open(digest, PLACE, () => source)).rejects.toThrow('no upstream is left')
+
+    await expect.poll(() => source.closed).toBe(1)
+  })
+})
+
 describe('a blob that is fetched ahead', () => {
   const content = randomBytes(BIG)
   const digest = digestOf(content)

@@ -21,6 +21,7 @@ export class ScriptedSource implements BlobSource {
   readonly failures: unknown[] = []
   lies = 0
   doubts = 0
+  closed = 0
   readonly #streams: Stream[]
 
   constructor(...streams: Stream[]) {
@@ -62,6 +63,10 @@ export class ScriptedSource implements BlobSource {
 
   lied(): void {
     this.lies++
+  }
+
+  close(): void {
+    this.closed++
   }
 }
 
