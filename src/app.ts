@@ -7,7 +7,7 @@ import { Eviction } from './cache/eviction.js'
 import { HotContent } from './cache/hot-content.js'
 import { ManifestCache } from './cache/manifest-cache.js'
 import { PartFolder } from './cache/part-folder.js'
-import type { Config, RegistryConfig } from './config/schema.js'
+import type { Config } from './config/schema.js'
 import { EventBus } from './events.js'
 import { createServer } from './http/server.js'
 import { blobHandlers } from './http/v2/blobs.js'
@@ -21,13 +21,12 @@ import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
 import { rebuild } from './metadata/rebuild.js'
 import { SqlIndex } from './metadata/sql-index.js'
-import { MirroredRegistry } from './proxy/mirrored-registry.js'
+import { MirroredRegistries, type RegistrySettings } from './proxy/mirrored-registries.js'
 import { PrefetchQueue } from './proxy/prefetch-queue.js'
 import { LocalRegistry } from './registry/local-registry.js'
 import { RouteTable } from './routing/route-table.js'
 import { Statistics } from './stats/statistics.js'
 import { prepareStorage, type Storage, StorageError } from './storage/prepare.js'
-import { createUpstreamGroup, type UpstreamGroup } from './upstream/upstream-group.js'
 
 export { StorageError }
 
@@ -45,6 +44,11 @@ const STREAM_BUFFER = { sizeBytes: 256 * 1024, keep: 64 }
 export interface App {
   /** @returns the address it listens on */
   listen(): Promise<AddressInfo>
+  /**
+   * Puts a configuration into effect at once, and interrupts nothing. Of what cannot change while it runs (planReload
+   * leaves that alone) it takes no notice.
+   */
+  apply(config: Config): void
   /** Takes no new requests, lets running ones end for a while, keeps part files, closes what was opened. */
   close(): Promise<void>
 }
@@ -65,17 +69,22 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const hot = new HotContent(config.storage)
   const local = new LocalRegistry({ ...storage, ...config.local, store, index: index.index, events, log, now, hot })
   const cache = await buildCache({ config, storage, store, index: index.index, hot, events, log })
-  const groups = config.registries.map((registry) =>
-    createUpstreamGroup({ ...upstreamsOf(registry), events, log, now }),
-  )
-  const { blobs } = cache
+  const { blobs, manifests } = cache
   const queue = new PrefetchQueue({
-    concurrency: config.prefetch.concurrency,
-    mayStart: () => blobs.clientFills < config.prefetch.clientDownloads,
+    concurrency: () => live.config.prefetch.concurrency,
+    mayStart: () => blobs.clientFills < live.config.prefetch.clientDownloads,
     log,
   })
-  const mirrored = buildMirrored({ config, groups, cache, queue, events, log, now })
-  const routes = buildRoutes({ config, mirrored, local })
+  const maxAheadBytes = () => cache.eviction.maxSizeBytes * PREFETCHED_SHARE
+  const random = Math.random
+  const mirrored = new MirroredRegistries({ blobs, manifests, maxAheadBytes, queue, events, log, now, random })
+  /** What requests see of the configuration: replaced as a whole, so that none sees half of another one. */
+  const settle = (config: Config) => {
+    mirrored.configure(registrySettings(config))
+    const policy = new AccessPolicy({ anonymous: config.auth?.anonymous })
+    return { config, policy, routes: buildRoutes({ config, mirrored, local }) }
+  }
+  let live = settle(config)
   const statistics = new Statistics({
     events,
     store: index.index,
@@ -84,18 +93,21 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     cache: () => ({
       ...index.index.cacheTotals(),
       sizeBytes: cache.eviction.sizeBytes,
-      maxSizeBytes: config.storage.maxSizeBytes,
+      maxSizeBytes: cache.eviction.maxSizeBytes,
     }),
     local: () => ({ ...local.totals(), sizeBytes: index.index.pushedBytes() }),
-    upstreams: () => groups.flatMap((group) => group.states().map((state) => ({ registry: group.registry, ...state }))),
+    upstreams: () => mirrored.standings(),
   })
 
   let closing: Promise<void> | undefined
-  const policy = new AccessPolicy({ anonymous: config.auth?.anonymous })
   const server = createServer({
     v2: {
-      resolver: routes,
-      policy,
+      get resolver() {
+        return live.routes
+      },
+      get policy() {
+        return live.policy
+      },
       catalog: local,
       handlers: {
         blob: blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }),
@@ -118,16 +130,13 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   events.on('blob.settled', () => queue.wake())
   events.on('content.served', ({ content, registry, repository, digest, bytes }) => {
     // A 304 has no body: that client has got what the manifest leads to.
-    if (content === 'manifest' && bytes > 0 && registry) mirrored.get(registry)?.served(repository, digest)
+    if (content === 'manifest' && bytes > 0 && registry) mirrored.served(registry, repository, digest)
   })
 
-  const recheck = async () => {
-    await Promise.all([...mirrored.values()].map((registry) => registry.recheckHotTags()))
-  }
   const onError = (err: unknown) => log.error({ err }, 'background work failed')
   const periodic = [
     new Periodic({ everyMs: FLUSH_EVERY_MS, work: () => index.index.flush(), onError }).start(),
-    new Periodic({ everyMs: HOT_TAGS_EVERY_MS, work: recheck, onError }).start(),
+    new Periodic({ everyMs: HOT_TAGS_EVERY_MS, work: () => mirrored.recheckHotTags(), onError }).start(),
     new Periodic({ everyMs: SWEEP_EVERY_MS, work: () => cache.parts.sweep(now() - PART_FILE_AGE_MS), onError }).start(),
   ]
   await local.start()
@@ -144,7 +153,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     await cache.manifests.stop()
     await cache.eviction.stop()
     await local.stop()
-    await Promise.all(groups.map((group) => group.close()))
+    await mirrored.close()
     await statistics.stop()
     index.index.close()
     storage.lock.release()
@@ -155,6 +164,13 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       const { host, port } = config.server
       await server.listen({ host, port })
       return server.server.address() as AddressInfo
+    },
+
+    apply(config) {
+      if (closing) return
+      live = settle(config)
+      cache.eviction.resize(config.storage)
+      queue.wake()
     },
 
     close() {
@@ -195,35 +211,19 @@ async function buildCache({ config, storage, store, index, hot, events, log }: C
   return { parts, eviction, blobs, manifests }
 }
 
-function upstreamsOf({ name, upstreams }: RegistryConfig) {
-  return { registry: name, upstreams: upstreams.map((upstream) => ({ ...upstream, registry: name })) }
-}
-
-interface MirroredParts {
-  config: Config
-  groups: UpstreamGroup[]
-  cache: Pick<Awaited<ReturnType<typeof buildCache>>, 'blobs' | 'manifests'>
-  queue: PrefetchQueue
-  events: EventBus
-  log: Logger
-  now: () => number
-}
-
-/** Each registry that is read through, by its name. */
-function buildMirrored({ config, groups, cache, ...common }: MirroredParts): Map<string, MirroredRegistry> {
-  const prefetch = { ...config.prefetch, maxBlobBytes: config.storage.maxSizeBytes * PREFETCHED_SHARE }
-  const deps = { ...cache, ...config.upstream, ...common, prefetch, random: Math.random }
-  return new Map(
-    config.registries.map((registry, at) => [
-      registry.name,
-      new MirroredRegistry({ ...deps, ...registry, group: groups[at]! }),
-    ]),
-  )
+/** Each registry with all that its behaviour depends on. */
+function registrySettings({ registries, upstream, prefetch }: Config): RegistrySettings[] {
+  const { blobs, hotTags, hotAfter, checksPerMinute } = prefetch
+  return registries.map(({ name, tags, negativeTtlMs, upstreams }) => ({
+    name,
+    upstreams: upstreams.map((each) => ({ ...each, registry: name })),
+    policy: { tags, negativeTtlMs, ...upstream, prefetch: { blobs, hotTags, hotAfter, checksPerMinute } },
+  }))
 }
 
 interface RouteParts {
   config: Config
-  mirrored: Map<string, MirroredRegistry>
+  mirrored: MirroredRegistries
   local: LocalRegistry
 }
 

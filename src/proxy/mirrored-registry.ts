@@ -22,11 +22,9 @@ export interface MirroredRegistryDeps {
   group: UpstreamGroup
   blobs: BlobCache
   manifests: ManifestCache
-  tags: TagPolicyOptions
-  negativeTtlMs: number
-  firstHeaderBudgetMs: number
-  revalidationBudgetMs: number
-  prefetch: PrefetchPolicy
+  policy: RegistryPolicy
+  /** Larger blobs are not fetched ahead. */
+  maxAheadBytes: () => number
   /** Shared by all registries. */
   queue: PrefetchQueue
   events: EventBus
@@ -34,6 +32,15 @@ export interface MirroredRegistryDeps {
   now: () => number
   /** From 0 to 1. */
   random: () => number
+}
+
+/** How a registry's answers age, and how long clients wait for them. */
+export interface RegistryPolicy {
+  tags: TagPolicyOptions
+  negativeTtlMs: number
+  firstHeaderBudgetMs: number
+  revalidationBudgetMs: number
+  prefetch: PrefetchPolicy
 }
 
 /** What is fetched and asked before a client does. */
@@ -45,8 +52,6 @@ export interface PrefetchPolicy {
   /** A tag is hot that was asked for so often within a day. */
   hotAfter: number
   checksPerMinute: number
-  /** Larger blobs are not fetched ahead. */
-  maxBlobBytes: number
 }
 
 /** One upstream registry read through the cache: what its repositories share. */
@@ -55,9 +60,9 @@ export class MirroredRegistry {
   readonly #prefetch: Prefetch
 
   constructor(deps: MirroredRegistryDeps) {
-    const { group, blobs, manifests, queue, log, now } = deps
-    const budgetMs = deps.firstHeaderBudgetMs
-    const negative = new NegativeCache({ ttlMs: deps.negativeTtlMs, now })
+    const { group, policy, blobs, manifests, queue, log, now } = deps
+    const budgetMs = policy.firstHeaderBudgetMs
+    const negative = new NegativeCache({ ttlMs: policy.negativeTtlMs, now })
     const fetcher = new ManifestFetcher({ group, manifests, negative, budgetMs })
     const resolver = new TagResolver({
       group,
@@ -65,12 +70,12 @@ export class MirroredRegistry {
       fetcher,
       negative,
       asker: new TagAsker({ group, manifests, fetcher, budgetMs, events: deps.events, log, now }),
-      policyOf: tagPolicies(deps.tags),
-      revalidationBudgetMs: deps.revalidationBudgetMs,
+      policyOf: tagPolicies(policy.tags),
+      revalidationBudgetMs: policy.revalidationBudgetMs,
       log,
       now,
     })
-    const listing = new TagListing({ group, ttlMs: deps.tags.ttlMs, budgetMs, now })
+    const listing = new TagListing({ group, ttlMs: policy.tags.ttlMs, budgetMs, now })
     this.#prefetch = new Prefetch({
       group,
       blobs,
@@ -78,12 +83,12 @@ export class MirroredRegistry {
       fetcher,
       platforms: new PlatformsInUse({ now }),
       queue,
-      onPull: deps.prefetch.blobs,
-      maxBlobBytes: deps.prefetch.maxBlobBytes,
+      onPull: policy.prefetch.blobs,
+      maxBlobBytes: deps.maxAheadBytes,
       log,
       now,
     })
-    const hotTags = deps.prefetch.hotTags ? this.#hotTags(deps, resolver) : undefined
+    const hotTags = policy.prefetch.hotTags ? this.#hotTags(deps, resolver) : undefined
     this.#parts = { group, blobs, fetcher, resolver, listing, negative, hotTags, budgetMs }
   }
 
@@ -101,9 +106,9 @@ export class MirroredRegistry {
     await this.#parts.hotTags?.recheck()
   }
 
-  #hotTags({ group, prefetch, log, now, random }: MirroredRegistryDeps, resolver: TagResolver): HotTags {
+  #hotTags({ group, policy, log, now, random }: MirroredRegistryDeps, resolver: TagResolver): HotTags {
     return new HotTags({
-      ...prefetch,
+      ...policy.prefetch,
       freshness: (repository, tag) => resolver.freshness(repository, tag),
       check: async (repository: Repository, tag: Tag) => {
         const moved = await resolver.recheck(repository, tag)

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino'
 
 export interface PrefetchQueueDeps {
-  /** Pieces of work at once. */
-  concurrency: number
+  /** Pieces of work at once; asked like `mayStart`. */
+  concurrency: () => number
   /** Whether there is room beside what clients wait for; asked before each piece of work begins. */
   mayStart: () => boolean
   log: Logger
@@ -39,7 +39,7 @@ export class PrefetchQueue {
   /** Begins what may begin: to be called whenever `mayStart` may have changed its mind. */
   wake(): void {
     for (const [key, work] of this.#waiting) {
-      if (this.#running.size >= this.#deps.concurrency || !this.#deps.mayStart()) return
+      if (this.#running.size >= this.#deps.concurrency() || !this.#deps.mayStart()) return
       this.#waiting.delete(key)
       this.#running.add(key)
       void this.#run(key, work)

@@ -20,7 +20,7 @@ export interface PrefetchDeps {
   /** Whether a client's GET of a manifest makes it followed. */
   onPull: boolean
   /** Larger blobs wait until somebody asks for them. */
-  maxBlobBytes: number
+  maxBlobBytes: () => number
   log: Logger
   now: () => number
 }
@@ -87,9 +87,10 @@ export class Prefetch {
   #queueBlobs(repository: Repository, { blobs: descriptors }: Manifest): void {
     const { blobs, fetcher, group, queue, maxBlobBytes } = this.#deps
     const name = fetcher.nameOf(repository)
+    const mostBytes = maxBlobBytes()
     for (const { digest, size, urls } of descriptors) {
       // Foreign layers are at no registry.
-      if (urls?.length || size > maxBlobBytes || blobs.holds(digest)) continue
+      if (urls?.length || size > mostBytes || blobs.holds(digest)) continue
       queue.add(digest, () => blobs.fetchAhead(digest, name, () => group.openTransfer(repository, digest, size)))
     }
   }

@@ -5,6 +5,8 @@ import pino from 'pino'
 import { request } from 'undici'
 import { type App, buildApp } from '../../src/app.js'
 import { loadConfig } from '../../src/config/load.js'
+import { planReload } from '../../src/config/reload.js'
+import type { Config } from '../../src/config/schema.js'
 import { type Digest, digestFrom, hasherFor } from '../../src/oci/digest.js'
 import type { StatsDocument } from '../../src/stats/document.js'
 import { closing } from './upstream.js'
@@ -13,7 +15,7 @@ export interface MirrorOptions {
   /** The `registries` of mirrors.yaml, as JSON. */
   registries: Record<string, unknown>
   /** Further top-level keys of mirrors.yaml; merged over the defaults of tests, key by key. */
-  settings?: Record<string, Record<string, unknown>>
+  settings?: Record<string, Record<string, unknown>> | undefined
   /** An existing storage folder, to start on what an earlier mirror left. */
   storage?: string
   now?: () => number
@@ -34,16 +36,31 @@ export class Mirror {
   readonly storage: string
   readonly log: Record<string, unknown>[]
   readonly #app: App
+  #config: Config
 
-  constructor(parts: { url: string; storage: string; log: Record<string, unknown>[]; app: App }) {
+  constructor(parts: {
+    url: string
+    storage: string
+    log: Record<string, unknown>[]
+    app: App
+    config: Config
+  }) {
     this.url = parts.url
     this.storage = parts.storage
     this.log = parts.log
     this.#app = parts.app
+    this.#config = parts.config
   }
 
   close(): Promise<void> {
     return this.#app.close()
+  }
+
+  /** Another configuration, while it runs. */
+  async reload(options: Pick<MirrorOptions, 'registries' | 'settings'>): Promise<void> {
+    const { config } = planReload(this.#config, await configure(this.storage, options))
+    this.#app.apply(config)
+    this.#config = config
   }
 
   /** Reads an answer to its end; `digest` is of `algorithm`, `text` only of short bodies. */
@@ -96,14 +113,10 @@ const SETTINGS = {
 }
 
 /** Starts a mirror that `closeAll` closes; its folder is removed unless it was handed in. */
-export async function startMirror({ registries, settings = {}, storage, now }: MirrorOptions): Promise<Mirror> {
+export async function startMirror({ registries, settings, storage, now }: MirrorOptions): Promise<Mirror> {
   const folder = storage ?? (await mkdtemp(join(tmpdir(), 'mirror-')))
   if (!storage) closing({ close: () => rm(folder, { recursive: true, force: true }) })
-  const merged: Record<string, Record<string, unknown>> = structuredClone(SETTINGS)
-  for (const [key, value] of Object.entries(settings)) merged[key] = { ...merged[key], ...value }
-  const file = join(folder, 'mirrors.yaml')
-  await writeFile(file, JSON.stringify({ ...merged, storage: { ...merged.storage, path: './data' }, registries }))
-  const { config } = loadConfig({ file, env: {}, cwd: folder })
+  const config = await configure(folder, { registries, settings })
   const log: Record<string, unknown>[] = []
   const app = await buildApp(
     config,
@@ -111,7 +124,18 @@ export async function startMirror({ registries, settings = {}, storage, now }: M
     now,
   )
   const { port } = await app.listen()
-  return closing(new Mirror({ url: `http://127.0.0.1:${port}`, storage: folder, log, app }))
+  return closing(new Mirror({ url: `http://127.0.0.1:${port}`, storage: folder, log, app, config }))
+}
+
+async function configure(
+  folder: string,
+  { registries, settings = {} }: Pick<MirrorOptions, 'registries' | 'settings'>,
+): Promise<Config> {
+  const merged: Record<string, Record<string, unknown>> = structuredClone(SETTINGS)
+  for (const [key, value] of Object.entries(settings)) merged[key] = { ...merged[key], ...value }
+  const file = join(folder, 'mirrors.yaml')
+  await writeFile(file, JSON.stringify({ ...merged, storage: { ...merged.storage, path: './data' }, registries }))
+  return loadConfig({ file, env: {}, cwd: folder }).config
 }
 
 /** A registry that asks these upstreams, in order. */

@@ -11,7 +11,7 @@ beforeEach(() => {
   room = true
   ends = new Map()
   begun = []
-  queue = new PrefetchQueue({ concurrency: 2, mayStart: () => room, log: pino({ level: 'silent' }) })
+  queue = new PrefetchQueue({ concurrency: () => 2, mayStart: () => room, log: pino({ level: 'silent' }) })
 })
 
 function add(...keys: string[]) {
