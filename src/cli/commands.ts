@@ -39,7 +39,9 @@ function buildProgram(done: (code: number) => void): Command {
 
   program
     .command('serve')
-    .description('the server, in the foreground; SIGTERM lets running transfers end and stops')
+    .description(
+      'the server, in the foreground; SIGTERM lets running transfers end and stops, SIGHUP reads the file again',
+    )
     .option(...FILE_OPTION)
     .action(async ({ config }: { config?: string }) => done(await serve({ file: config, ...where })))
 

@@ -2,9 +2,10 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
 import { type App, buildApp, StorageError } from '../app.js'
-import { ConfigError, loadConfig } from '../config/load.js'
-import type { Config } from '../config/schema.js'
+import { ConfigError, DEFAULT_FILE, loadConfig } from '../config/load.js'
+import type { Config, LogLevel } from '../config/schema.js'
 import { printBytes } from '../lib/units.js'
+import { Hangup, Reloader } from './reload.js'
 
 export interface ServeOptions {
   file: string | undefined
@@ -13,18 +14,29 @@ export interface ServeOptions {
 }
 
 /**
- * `entrepot serve`: runs the server until SIGTERM or SIGINT; a second signal ends it at once.
+ * `entrepot serve`: runs the server until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP has the file read again.
  *
  * @returns the exit code: 0 stopped in order, 1 could not start
  */
 export async function serve(options: ServeOptions): Promise<number> {
   try {
     const { config, file } = loadConfig(options)
-    const log = createLog(config)
+    const hangup = new Hangup()
+    const { log, setLevel } = createLog(config.log.level)
     const app = await buildApp(config, log)
     const address = await listen(app, config)
     announce(config, file, address, log)
+    // What was read at the start must still be there: it may be missing for a moment only, while it is replaced.
+    const again = { ...options, file: options.file ?? (file && DEFAULT_FILE) }
+    const apply = (next: Config) => {
+      app.apply(next)
+      setLevel(next.log.level)
+      warnOfOpenPushes(next, log)
+    }
+    const reloader = new Reloader({ config, load: () => loadConfig(again).config, apply, log })
+    hangup.does(() => reloader.reload())
     await stopSignal(log)
+    hangup.does(() => log.info('stopping: the configuration is not read again'))
     await app.close()
     log.info('stopped')
     return 0
@@ -54,16 +66,32 @@ async function listen(app: App, { server: { host, port } }: Config): Promise<Add
   }
 }
 
-/** One JSON line an event. Errors are shown by name, message and stack alone: what hangs on them may hold a header. */
-function createLog({ log: { level } }: Config): Logger {
-  return pino({
-    level,
+/**
+ * One JSON line an event. Errors are shown by name, message and stack alone: what hangs on them may hold a header.
+ *
+ * @returns the log, and what changes the level of it and of every child that it has
+ */
+function createLog(level: LogLevel): { log: Logger; setLevel: (level: LogLevel) => void } {
+  const numberOf = (name: LogLevel) => (name === 'silent' ? Number.POSITIVE_INFINITY : pino.levels.values[name]!)
+  let least = numberOf(level)
+  const log = pino({
+    // A child keeps the level that its parent had when it was made, so none has one, and each line is looked at.
+    level: 'trace',
+    hooks: {
+      logMethod(line, write, value) {
+        if (value >= least) write.apply(this, line)
+      },
+    },
     base: null,
     timestamp: stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: serializeError },
     redact: ['authorization', 'password', 'token', '*.authorization', '*.password', '*.token'],
   })
+  const setLevel = (name: LogLevel) => {
+    least = numberOf(name)
+  }
+  return { log, setLevel }
 }
 
 function serializeError(error: unknown): unknown {
@@ -74,7 +102,7 @@ function serializeError(error: unknown): unknown {
 
 /** Where it listens, what it mirrors, and the lines that point dockerd here: for a person, beside the log. */
 function announce(config: Config, file: string | undefined, { address, port, family }: AddressInfo, log: Logger): void {
-  const { storage, registries, local, auth } = config
+  const { storage, registries, local } = config
   const shown = family === 'IPv6' && address !== '::' ? `[${address}]` : address
   log.info(
     {
@@ -82,6 +110,7 @@ function announce(config: Config, file: string | undefined, { address, port, fam
       config: file ?? 'built-in defaults',
       storage: storage.path,
       registries: registries.map(({ name }) => name),
+      pid: process.pid,
     },
     'listening',
   )
@@ -97,6 +126,10 @@ function announce(config: Config, file: string | undefined, { address, port, fam
     `  "insecure-registries": ["${host}"]`,
   ]
   process.stderr.write(`${lines.join('\n')}\n`)
+  warnOfOpenPushes(config, log)
+}
+
+function warnOfOpenPushes({ auth }: Config, log: Logger): void {
   if (auth?.anonymous.includes('push'))
     log.warn('auth.anonymous holds push: everybody who reaches this port may push and delete')
 }
