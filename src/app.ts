@@ -68,7 +68,8 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
   const local = new LocalRegistry({ ...storage, ...config.local, store, index: index.index, events, log, now, hot })
-  const cache = await buildCache({ config, storage, store, index: index.index, hot, events, log })
+  const segments = () => live.config.upstream.segments
+  const cache = await buildCache({ config, segments, storage, store, index: index.index, hot, events, log })
   const { blobs, manifests } = cache
   const queue = new PrefetchQueue({
     concurrency: () => live.config.prefetch.concurrency,
@@ -192,6 +193,7 @@ function openIndex(storage: Storage, log: Logger, now: () => number) {
 
 interface CacheParts {
   config: Config
+  segments: () => Config['upstream']['segments']
   storage: Storage
   store: BlobStore
   index: SqlIndex
@@ -200,9 +202,8 @@ interface CacheParts {
   log: Logger
 }
 
-async function buildCache({ config, storage, store, index, hot, events, log }: CacheParts) {
+async function buildCache({ config, segments, storage, store, index, hot, events, log }: CacheParts) {
   const { maxSizeBytes, lowWatermark } = config.storage
-  const { segments } = config.upstream
   const parts = await PartFolder.open(storage.fillsDir)
   const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
   const trouble = new Complaint()
@@ -213,11 +214,12 @@ async function buildCache({ config, storage, store, index, hot, events, log }: C
 
 /** Each registry with all that its behaviour depends on. */
 function registrySettings({ registries, upstream, prefetch }: Config): RegistrySettings[] {
+  const { segments: _segments, ...budgets } = upstream
   const { blobs, hotTags, hotAfter, checksPerMinute } = prefetch
   return registries.map(({ name, tags, negativeTtlMs, upstreams }) => ({
     name,
     upstreams: upstreams.map((each) => ({ ...each, registry: name })),
-    policy: { tags, negativeTtlMs, ...upstream, prefetch: { blobs, hotTags, hotAfter, checksPerMinute } },
+    policy: { tags, negativeTtlMs, ...budgets, prefetch: { blobs, hotTags, hotAfter, checksPerMinute } },
   }))
 }
 

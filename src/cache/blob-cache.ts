@@ -23,7 +23,8 @@ export interface BlobCacheDeps {
   /** That storage cannot be written. */
   trouble: Complaint
   log: Logger
-  segments: SegmentOptions
+  /** For a download that begins. */
+  segments: () => SegmentOptions
 }
 
 interface Asked {
@@ -163,7 +164,7 @@ export class BlobCache {
 
   /** Beside a download that keeps nothing and has gone too far to be joined. */
   async #passOn(digest: Digest, source: BlobSource): Promise<OpenBlob> {
-    const { segments } = this.#deps
+    const segments = this.#deps.segments()
     const fill = await BlobFill.start({ digest, source, segments, path: undefined, admit: () => false })
     this.#passing.add(fill)
     this.#track(
@@ -188,7 +189,7 @@ export class BlobCache {
   }
 
   #start({ digest, place, source, from }: Asked, asked: boolean): Promise<BlobFill> {
-    const { parts, eviction, segments } = this.#deps
+    const { parts, eviction } = this.#deps
     if (this.#stopping) throw new OciError('UNAVAILABLE', 'the server is stopping')
     const admit = (sizeBytes: number) => {
       if (sizeBytes > eviction.maxSizeBytes) return false
@@ -198,6 +199,7 @@ export class BlobCache {
     }
     const opened = source()
     parts.begin(digest)
+    const segments = this.#deps.segments()
     const starting = BlobFill.start({ digest, source: opened, segments, path: parts.path(digest), admit, from })
     const published = this.#publish(digest, starting).finally(() => opened.close())
     this.#fills.set(digest, { starting, settled: this.#track(published), place, asked })

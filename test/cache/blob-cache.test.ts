@@ -28,7 +28,7 @@ beforeEach(async () => {
   await mkdir(join(folder.path, 'fills'))
   const parts = await PartFolder.open(join(folder.path, 'fills'))
   const hot = new HotContent({ memoryBytes: 0 })
-  const segments = { size: BIG, minBlob: 100 * BIG }
+  const segments = () => ({ size: BIG, minBlob: 100 * BIG })
   const common = { ...storage, parts, hot, events, segments, log: pino({ level: 'silent' }), maxSizeBytes: 100 * BIG }
   cache = new BlobCache({ ...common, trouble: new Complaint(), eviction: new Eviction({ ...common, lowWatermark: 1 }) })
 })

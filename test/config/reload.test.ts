@@ -69,6 +69,7 @@ describe('what a reload comes to', () => {
       changed('upstream.firstHeaderBudget', 'upstream.revalidationBudget'),
     ],
     ['who may push', { auth: { anonymous: ['pull', 'push'] } }, changed('auth')],
+    ['segments', { upstream: { segments: { size: '1MiB' } } }, changed('upstream.segments')],
     ['prefetching', { prefetch: { concurrency: 9 } }, changed('prefetch.concurrency')],
     [
       'the cap',
