@@ -112,7 +112,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       catalog: local,
       handlers: {
         blob: blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }),
-        manifest: { ...manifestHandlers({ policy }), ...manifestWriteHandlers(local) },
+        manifest: { ...manifestHandlers({ policy: () => live.policy }), ...manifestWriteHandlers(local) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         ...uploadHandlers(local),

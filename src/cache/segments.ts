@@ -26,6 +26,8 @@ const LEAST_BYTES = 256 * 1024
 const SILENT_MS = 1500
 /** A stream is relieved of work that it would need longer than this for. */
 const LONG_MS = 1000
+/** Only for so much is a stream broken off in the end: what is on its way then is lost. */
+const WORTH_BREAKING_MS = 3000
 /** A rate is not known before. */
 const MEASURED_MS = 50
 
@@ -180,10 +182,10 @@ export class Segments {
     return span && { from: span.from, to: Math.min(span.to, this.#boundaryAfter(span.from)) }
   }
 
-  /** Leaves the longest claim the segment that it is in, if it has more than that. */
+  /** Leaves the longest claim the segment that it is in, if it has more than that and would need long for it. */
   #narrowed(): Span | undefined {
     const [longest] = [...this.#claims].sort((a, b) => b.to - b.at - (a.to - a.at))
-    if (!longest) return undefined
+    if (!longest || this.#msLeft(longest) < WORTH_BREAKING_MS) return undefined
     const from = this.#boundaryAfter(longest.at)
     if (longest.to - from < LEAST_BYTES) return undefined
     const { to } = longest

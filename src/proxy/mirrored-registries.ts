@@ -2,7 +2,8 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import type { UpstreamOptions } from '../upstream/registry-client.js'
-import { createUpstreamGroup, type UpstreamGroup, type UpstreamStanding } from '../upstream/upstream-group.js'
+import type { UpstreamStanding } from '../upstream/upstream.js'
+import { createUpstreamGroup, type UpstreamGroup } from '../upstream/upstream-group.js'
 import { MirroredRegistry, type MirroredRegistryDeps, type RegistryPolicy } from './mirrored-registry.js'
 
 /** One registry as it is configured: plain values, so that two can be compared. */

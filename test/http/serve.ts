@@ -44,7 +44,7 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
       catalog: { repositories: async () => ({ repositories: ['local/a'], more: false }) },
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
-        manifest: manifestHandlers({ policy }),
+        manifest: manifestHandlers({ policy: () => policy }),
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         uploads: {},

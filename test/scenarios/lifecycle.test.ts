@@ -73,7 +73,7 @@ describe('the server as a process', () => {
   })
 
   test('SIGTERM in the middle of a fill keeps the part file and exits 0', async () => {
-    const digest = hub.addBlob(24 * MIB)
+    const digest = hub.addBlob(12 * MIB)
     hub.fault = ({ range }) => (range === undefined ? { kind: 'stall', after: 4 * MIB } : undefined)
     const server = await serve()
     const lost = pull(digest).catch(() => 'lost')
