@@ -123,19 +123,21 @@ export class TagResolver {
     const asked = this.#ask(question, record)
     asked.catch(() => {})
     try {
-      const manifest = await within(asked, this.#deps.revalidationBudgetMs)
-      return { manifest, outcome: manifest.digest === record.digest ? 'hit' : 'miss' }
+      return newsOn(record, await within(asked, this.#deps.revalidationBudgetMs))
     } catch (error) {
-      return this.#serveStale(question, record, error)
+      // With nothing old to serve, what is under way or has failed is all there is.
+      return (await this.#stale(question, record, error)) ?? newsOn(record, await asked)
     }
   }
 
-  async #serveStale(question: TagQuestion, record: TagRecord, error: unknown): Promise<ResolvedTag> {
+  /** The last answer, from whoever has it if it is not here any more: the digest says what it is. */
+  async #stale(question: TagQuestion, record: TagRecord, error: unknown): Promise<ResolvedTag | undefined> {
     const { fetcher, now } = this.#deps
     const { repository, tag, policy } = question
-    if (isGone(question, error)) throw error
-    const manifest = await fetcher.cached(repository, record.digest)
-    if (!manifest || !mayBeStale(record, now(), policy)) throw error
+    if (isGone(question, error) || !mayBeStale(record, now(), policy)) return undefined
+    const found = await fetcher.get(repository, record.digest).catch(() => undefined)
+    if (!found) return undefined
+    const { manifest } = found
     this.#log.warn(
       { repository, tag, digest: record.digest, reason: (error as Error).message },
       'tag could not be checked, serving the last answer',
@@ -162,6 +164,10 @@ export class TagResolver {
       }
     })
   }
+}
+
+function newsOn(record: TagRecord, manifest: CachedManifest): ResolvedTag {
+  return { manifest, outcome: manifest.digest === record.digest ? 'hit' : 'miss' }
 }
 
 const keyOf = ({ name, tag }: TagQuestion) => `${name}:${tag}`

@@ -1,5 +1,8 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Digest } from '../../src/oci/digest.js'
+import { blobKey } from '../../src/storage/layout.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
 import { type BuiltInUpstream, closeAll, startUpstream } from '../helpers/upstream.js'
 
@@ -293,6 +296,36 @@ describe('a tag', () => {
 
     expect(got).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
     expect(performance.now() - startedAt).toBeLessThan(2500)
+  })
+
+  test('whose manifest was evicted is served stale by its digest from a mirror while the origin is silent', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    await mirror.close()
+    await rm(join(mirror.storage, 'data', blobKey(fresh)))
+    mirror = await start(mirror.storage)
+    hub.fault = () => ({ kind: 'hang' })
+    clock.now += HOUR
+
+    expect(await pull()).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+  })
+
+  test('whose manifest was evicted and that nobody can give is an error that says why', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    await pull()
+    await mirror.close()
+    await rm(join(mirror.storage, 'data', blobKey(fresh)))
+    mirror = await start(mirror.storage)
+    await hub.stop()
+    await lagging.stop()
+    clock.now += HOUR
+
+    const got = await pull()
+
+    expect(got.status).toBe(503)
+    expect(JSON.parse(got.text)).toMatchObject({ errors: [{ code: 'UNAVAILABLE' }] })
   })
 
   test('is served stale when everybody answers 429, and not once it is too old', async () => {
