@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { BlobReader } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
@@ -83,6 +84,8 @@ export class BlobFill {
       begun: (stream) => this.#begin(stream),
       arrived: () => this.#arrived(),
     })
+    // Each stream of a large blob listens, and all at once are no leak.
+    setMaxListeners(0, this.#abort.signal)
     const { sizeBytes = 0 } = source
     const start = from < 0 ? Math.max(0, sizeBytes + from) : from
     this.done = this.#run(sizeBytes >= segments.minBlob ? start : 0)

@@ -1,3 +1,4 @@
+import { EventLoopLoad } from '../lib/event-loop-load.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
 import type { Contributions } from './contributions.js'
 import type { RunningDigest } from './running-digest.js'
@@ -34,6 +35,8 @@ export interface Position {
 
 /** So much is worth no further stream. */
 const SOON_MS = 500
+/** From this share of its time on this process counts as busy. */
+const BUSY = 0.85
 /** How often it is looked after streams that stand still and readers who wait; at most twice as often when asked to. */
 const LOOK_EVERY_MS = 50
 
@@ -56,6 +59,7 @@ export class Download {
   #failure: { error: unknown } | undefined
   #ended = false
   #lookedAt = 0
+  readonly #load = new EventLoopLoad()
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps
@@ -106,6 +110,8 @@ export class Download {
     if (!this.#isSegmented()) return
     this.#lookedAt = performance.now()
     for (const position of this.#waitingAt()) this.#serve(position)
+    // Where this process is what holds things up, more streams make it no quicker.
+    if (this.#load.lately() > BUSY) return
     for (const { claim, stream } of this.#running) {
       if (this.#segments.isSilent(claim) && this.#deps.source.spare(stream.upstream)) this.#relieve({ claim, stream })
     }

@@ -9,8 +9,8 @@ export interface Claim {
   bytes: number
   /** When its stream began; milliseconds. */
   beganAt: number
-  /** When it got its last byte, or began. */
-  lastAt: number
+  /** How often it was looked at since its last byte. */
+  quietLooks: number
 }
 
 export interface SegmentsOptions {
@@ -22,11 +22,14 @@ export interface SegmentsOptions {
 
 /** Less than this is not worth a request of its own. */
 const LEAST_BYTES = 256 * 1024
-/** A stream without a byte for so long stands still. */
-const SILENT_MS = 1500
+/** A stream without a byte for so many looks stands still: looks and not time, since a process that is held up itself misses them. */
+const SILENT_LOOKS = 30
 /** A stream is relieved of work that it would need longer than this for. */
 const LONG_MS = 1000
-/** Only for so much is a stream broken off in the end: what is on its way then is lost. */
+/** A stream that is broken off loses what is on its way, about so much of its time: for less than this share of the blob it is done, */
+const LOST_MS = 500
+const LOST_SHARE = 0.01
+/** or where it would need so long. */
 const WORTH_BREAKING_MS = 3000
 /** A rate is not known before. */
 const MEASURED_MS = 50
@@ -108,7 +111,7 @@ export class Segments {
   /** The second half of what the slowest stream would need long for; all of it where that stands still. */
   claimHalf(): { claim: Claim; of: Claim } | undefined {
     const [of] = [...this.#claims]
-      .filter((claim) => this.#msLeft(claim) > LONG_MS && claim.to - claim.at >= LEAST_BYTES)
+      .filter((claim) => claim.to - claim.at >= 2 * LEAST_BYTES && this.#isWorthBreaking(claim))
       .sort((a, b) => this.#msLeft(b) - this.#msLeft(a))
     if (!of) return undefined
     const from = of.at + Math.floor((of.to - of.at) / 2)
@@ -124,8 +127,9 @@ export class Segments {
     return this.#claim({ from: at, to })
   }
 
+  /** Whether a stream stands still; called at each look. */
   isSilent(claim: Claim): boolean {
-    return this.#now() - claim.lastAt >= SILENT_MS
+    return ++claim.quietLooks > SILENT_LOOKS
   }
 
   /** Whose stream will come to `position`. */
@@ -141,13 +145,13 @@ export class Segments {
   /** The stream of a claim has begun. */
   begun(claim: Claim): void {
     claim.beganAt = this.#now()
-    claim.lastAt = claim.beganAt
+    claim.quietLooks = 0
   }
 
   arrived(claim: Claim, bytes: number): void {
     claim.at += bytes
     claim.bytes += bytes
-    claim.lastAt = this.#now()
+    claim.quietLooks = 0
   }
 
   /** Its stream has ended: what it has not got is nobody's. */
@@ -159,8 +163,7 @@ export class Segments {
 
   #claim(span: Span | undefined): Claim | undefined {
     if (!span || span.from >= span.to) return undefined
-    const now = this.#now()
-    const claim = { at: span.from, to: span.to, bytes: 0, beganAt: now, lastAt: now }
+    const claim = { at: span.from, to: span.to, bytes: 0, beganAt: this.#now(), quietLooks: 0 }
     this.#claims.add(claim)
     return claim
   }
@@ -185,7 +188,7 @@ export class Segments {
   /** Leaves the longest claim the segment that it is in, if it has more than that and would need long for it. */
   #narrowed(): Span | undefined {
     const [longest] = [...this.#claims].sort((a, b) => b.to - b.at - (a.to - a.at))
-    if (!longest || this.#msLeft(longest) < WORTH_BREAKING_MS) return undefined
+    if (!longest || !this.#isWorthBreaking(longest)) return undefined
     const from = this.#boundaryAfter(longest.at)
     if (longest.to - from < LEAST_BYTES) return undefined
     const { to } = longest
@@ -202,6 +205,12 @@ export class Segments {
   #msLeft(claim: Claim): number {
     const rate = this.#rateOf(claim)
     return claim.to === claim.at ? 0 : (claim.to - claim.at) / rate
+  }
+
+  #isWorthBreaking(claim: Claim): boolean {
+    const msLeft = this.#msLeft(claim)
+    const lost = this.#rateOf(claim) * LOST_MS
+    return msLeft > WORTH_BREAKING_MS || (msLeft > LONG_MS && lost <= this.#size * LOST_SHARE)
   }
 
   #isMeasured({ beganAt }: Claim): boolean {
