@@ -93,8 +93,9 @@ export class MirrorProcess {
   }
 
   /** Until /stats says so of an upstream. */
-  async until(upstream: string, state: StatsDocument['upstreams'][number]['state']): Promise<void> {
-    await expect.poll(async () => (await this.standing(upstream)).state, { ...POLL, message: upstream }).toBe(state)
+  async until(upstream: string, state: StatsDocument['upstreams'][number]['state'], timeout = 10_000): Promise<void> {
+    const options = { ...POLL, timeout, message: upstream }
+    await expect.poll(async () => (await this.standing(upstream)).state, options).toBe(state)
   }
 
   /**

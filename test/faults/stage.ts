@@ -128,6 +128,13 @@ export class Stage<Name extends string> {
     return mirror
   }
 
+  /** Ends a mirror in the middle of a test, as an operator does; its folder is left for another one. */
+  async stop(mirror: MirrorProcess): Promise<void> {
+    this.#mirrors = this.#mirrors.filter((each) => each !== mirror)
+    const how = await mirror.stop()
+    if (how !== 0) throw new Error(`a mirror ended with ${how}:\n${mirror.output.slice(-3000)}`)
+  }
+
   /** To be done after the test, also when it fails. */
   after(undo: () => Promise<unknown>): void {
     this.#undo.push(undo)
