@@ -2,8 +2,9 @@ import type { Socket } from 'node:net'
 import { Agent, type buildConnector, type Dispatcher, errors } from 'undici'
 import { Deadline } from '../lib/deadline.js'
 import { type AddressGuard, forbiddenAddressIn } from './address-guard.js'
-import { Egress, type EgressOptions, type Lookup } from './egress.js'
+import { Egress, type EgressOptions } from './egress.js'
 import { UpstreamError } from './errors.js'
+import type { Lookup } from './name-lookup.js'
 
 export interface Timeouts {
   /** until a connection stands, TLS and name look-up included; milliseconds */

@@ -7,6 +7,7 @@ import { addressOf } from '../lib/hosts.js'
 import { AddressGuard } from './address-guard.js'
 import { type Address, dialFirst } from './dial.js'
 import { ForwardProxy } from './forward-proxy.js'
+import { type Lookup, NameLookup } from './name-lookup.js'
 import type { Target } from './tunnel.js'
 
 /** How one upstream, its token service and its stores are reached. What is left out is the plain direct way. */
@@ -26,8 +27,6 @@ export interface EgressOptions {
   maxBytesPerSecond?: number | undefined
 }
 
-export type Lookup = (hostname: string, options: { all: true; family: 0 | 4 | 6 }) => Promise<Address[]>
-
 export interface EgressDeps {
   options: EgressOptions
   /** Of the upstream's configured URL. */
@@ -41,7 +40,7 @@ export class Egress {
   readonly guard: AddressGuard
   readonly #proxy: ForwardProxy | undefined
   readonly #family: 0 | 4 | 6
-  readonly #lookup: Lookup
+  readonly #names: NameLookup
   readonly #wrap: buildConnector.connector
   readonly #wrapProxy: buildConnector.connector
 
@@ -50,7 +49,7 @@ export class Egress {
     this.guard = new AddressGuard({ ownHost, allowInternal })
     this.#proxy = proxy ? new ForwardProxy({ url: proxy, except: noProxy }) : undefined
     this.#family = family === 'auto' ? 0 : family
-    this.#lookup = lookup
+    this.#names = new NameLookup({ system: lookup })
     this.#wrap = tlsConnector(options)
     // the client certificate is for the upstream's side of the tunnel
     this.#wrapProxy = tlsConnector({ ca: options.ca })
@@ -84,7 +83,7 @@ export class Egress {
 
   async #resolve(host: string): Promise<Address[]> {
     const family = isIP(host)
-    return family ? [{ address: host, family }] : this.#lookup(host, { all: true, family: this.#family })
+    return family ? [{ address: host, family }] : this.#names.find(host, this.#family)
   }
 
   #secured(

@@ -8,11 +8,12 @@ import { blackHole, droppedAt, WORLD } from './world.js'
 const COOL_DOWN_MS = 11_000
 const NAME = 'mirror.upstream.example'
 const DUAL = 'dual.upstream.example'
+const SILENT = { silent1: 'one.silent.example', silent2: 'two.silent.example', silent3: 'three.silent.example' }
 
 const stage = useStage({
   name: 'a-names',
-  upstreams: ['a', 'b', 'dual'],
-  hosts: { a: NAME, dual: DUAL },
+  upstreams: ['a', 'b', 'dual', 'silent1', 'silent2', 'silent3', 'named'],
+  hosts: { a: NAME, dual: DUAL, ...SILENT, named: NAME },
 })
 let names: NameServer
 let resolvConf: string
@@ -51,6 +52,24 @@ test.each(FAULTS)('F5 the name of the first upstream %s: the next one within the
   await mirror.later(COOL_DOWN_MS)
   await mirror.untilBack('a')
   expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
+})
+
+// The system's resolver works on two names at a time: these three are more than it can wait for.
+test('F5 the names of three upstreams hang: the fourth, by its name, serves all the same', async () => {
+  const [image, next] = await stage.images(2)
+  for (const host of Object.values(SILENT)) names.names.set(host, { addresses: [WORLD.upstreams], delayMs: 10_000 })
+  names.names.set(NAME, { addresses: [WORLD.upstreams] })
+  const settings = { upstream: { timeouts: { connect: '1s' }, firstHeaderBudget: '20s' } }
+  const mirror = await stage.mirror({ upstreams: ['silent1', 'silent2', 'silent3', 'named'], resolvConf, settings })
+
+  const pulled = await pull(mirror.url, image!)
+
+  expect(pulled.layers[0]!.source).toBe('named')
+
+  for (const host of Object.values(SILENT)) names.names.set(host, { addresses: [WORLD.upstreams] })
+  await mirror.later(COOL_DOWN_MS)
+  await mirror.untilBack('silent1')
+  expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('silent1')
 })
 
 test('F6 the IPv6 route of an upstream is dead: IPv4 within 500 ms, and at once where only IPv4 is wanted', async () => {

@@ -1,5 +1,5 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram'
-import { once } from 'node:events'
+import { once, setMaxListeners } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,6 +22,8 @@ export class NameServer {
 
   private constructor(socket: Socket) {
     this.#socket = socket
+    // Each answer that is waited with listens to it.
+    setMaxListeners(0, this.#closing.signal)
     socket.on('message', (message, from) => void this.#answer(message, from))
   }
 

@@ -7,7 +7,7 @@ import {
 import { EventBus, type Events } from '../../src/events.js'
 import { type Digest, digestFrom, hasherFor } from '../../src/oci/digest.js'
 import { parseRepository, type Repository } from '../../src/oci/reference.js'
-import type { Lookup } from '../../src/upstream/egress.js'
+import type { Lookup } from '../../src/upstream/name-lookup.js'
 import { RegistryClient, type UpstreamOptions } from '../../src/upstream/registry-client.js'
 import { createUpstreamGroup, type UpstreamGroup } from '../../src/upstream/upstream-group.js'
 

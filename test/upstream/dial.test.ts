@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { dialFirst, interleaved } from '../../src/upstream/dial.js'
-import type { Lookup } from '../../src/upstream/egress.js'
+import type { Lookup } from '../../src/upstream/name-lookup.js'
 import { startBlackHole } from '../helpers/black-hole.js'
 import { clientOf, closeAll, closing } from '../helpers/upstream.js'
 

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import type { EgressOptions, Lookup } from '../../src/upstream/egress.js'
+import type { EgressOptions } from '../../src/upstream/egress.js'
+import type { Lookup } from '../../src/upstream/name-lookup.js'
 import { Authority } from '../helpers/certificates.js'
 import { startConnectProxy, startSocksProxy, startTlsFront, type TestProxy } from '../helpers/proxies.js'
 import { clientOf, closeAll, digestOfBody, REPOSITORY, startUpstream } from '../helpers/upstream.js'
