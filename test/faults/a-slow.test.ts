@@ -74,13 +74,19 @@ test('F26 the first upstream is slow, the second quick: the second is preferred,
 })
 
 test('F26 two upstreams are nearly equal: the first one is asked, without flapping', async () => {
+  const a = stage.proxy('a')
   const mirror = await stage.mirror({ settings: PATIENT })
-  stage.proxy('a').inject({ kind: 'delay', ms: 60 })
-  stage.proxy('b').inject({ kind: 'delay', ms: 50 })
+  const onlyAtB = await stage.images(3)
+  const images = await stage.images(10)
+  for (const { repository } of onlyAtB) a.inject({ kind: 'status', status: 403 }, { repository })
+  a.inject({ kind: 'delay', ms: 60 })
+  stage.proxy('b').inject({ kind: 'delay', ms: 40 })
+  // So that both have been measured.
+  for (const image of onlyAtB) await pull(mirror.url, image)
   const sources: (string | undefined)[] = []
 
-  for (const image of await stage.images(12)) sources.push((await pull(mirror.url, image)).layers[0]!.source)
+  for (const image of images) sources.push((await pull(mirror.url, image)).layers[0]!.source)
 
   // A busy machine may make one late for once, and its hedge quicker.
-  expect(sources.filter((source) => source === 'a').length).toBeGreaterThanOrEqual(9)
+  expect(sources.filter((source) => source === 'a').length).toBeGreaterThanOrEqual(8)
 })
