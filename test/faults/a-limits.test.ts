@@ -90,8 +90,7 @@ test('F14 402 from an upstream whose quota is used up: the next one serves, /sta
 
   expect([pulled, second].map(({ layers }) => layers[0]!.source)).toEqual(['b', 'b'])
   expect(a.asked).toHaveLength(1)
-  const lastFailure = { kind: 'quota', reason: 'answered 402' }
-  expect(await mirror.standing('a')).toMatchObject({ state: 'limited', errors: 1, lastFailure })
+  expect(await mirror.standing('a')).toMatchObject({ state: 'limited', errors: 1, reason: 'answered 402' })
 
   await a.heal()
   await mirror.later(11 * MINUTE_MS)

@@ -21,7 +21,8 @@ test('F11 403 for everything, with a body of foreign shape: the next upstream se
 
   expect(pulled.layers[0]!.source).toBe('b')
   expect(a.asked).toHaveLength(1)
-  expect(await mirror.standing('a')).toMatchObject({ lastFailure: { kind: 'denied', reason: 'answered 403' } })
+  const refusals = [{ repository: image!.repository, reason: expect.stringContaining('403') }]
+  expect(await mirror.standing('a')).toMatchObject({ state: 'up', errors: 1, refusals })
 
   await a.heal()
   expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
