@@ -6,7 +6,7 @@ import type { BlobStream } from './answers.js'
 import type { Asker } from './asker.js'
 import { type BodyOptions, readBody } from './body.js'
 import type { Answer } from './connections.js'
-import { RefusedAnswerError, UpstreamError } from './errors.js'
+import { NoRangesError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { contentLength, header } from './headers.js'
 import { Pace } from './pace.js'
 import { discard } from './redirects.js'
@@ -45,31 +45,31 @@ export class BlobRequests {
    *
    * @throws {UpstreamError} also `lying` for a page, another range than asked for, or an encoding
    * @throws {RefusedAnswerError} for the whole where only a range is of use
+   * @throws {NoRangesError} where it refuses a range, and also the same with its end
    */
   async get(
     repository: Repository,
     digest: Digest,
     from: number,
     signal: AbortSignal | undefined,
-    { to, rangeOnly = false, mayLeave, begun, redirect }: BlobOptions,
+    options: BlobOptions,
   ): Promise<BlobStream> {
-    const { asker, upstream, bodyOptions } = this.#deps
+    const { upstream, bodyOptions } = this.#deps
+    const { to, sizeBytes = 0, rangeOnly = false, mayLeave } = options
     const ending = new AbortController()
     const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
-    const isPart = from > 0 || to !== undefined
-    const answer = await asker.ask({
-      path: pathOf(repository, digest),
-      repository,
-      wanted: 'blob',
-      headers: isPart ? { range: `bytes=${from}-${to === undefined ? '' : to - 1}` } : {},
-      signal,
-      begun,
-      redirect,
-      accept: from > 0 ? [416] : [],
-    })
-    if (answer.status === 416) {
+    const ask = (end: number | undefined) =>
+      this.#ask(pathOf(repository, digest), repository, rangeOf(from, end, options), signal, options)
+    let answer = await ask(to)
+    if (isRefusedRange(answer) && to === undefined && from < sizeBytes) {
       discard(answer)
-      return this.#nothingAfter(from, await this.stat(repository, digest, signal))
+      answer = await ask(sizeBytes)
+    }
+    if (isRefusedRange(answer)) {
+      discard(answer)
+      if (answer.status === 416 && from > 0)
+        return this.#nothingAfter(from, await this.stat(repository, digest, signal))
+      throw new NoRangesError('lying', `answered ${answer.status} to a range`, { upstream })
     }
     try {
       const { size, skip, length } = this.#facts(answer, from)
@@ -113,7 +113,7 @@ export class BlobRequests {
 
   /** A range beyond the end (RFC 9110, 15.5.17): whoever asked for it has more than there is, or something else. */
   #nothingAfter(from: number, { size, upstream }: { size: number; upstream: string }): BlobStream {
-    if (size > from) throw new UpstreamError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
+    if (size > from) throw new NoRangesError('lying', `nothing from ${from} on of ${size} bytes`, { upstream })
     return { body: nothing(), size, upstream, toEnd: true, destroy() {} }
   }
 
@@ -136,6 +136,25 @@ export class BlobRequests {
     throw new UpstreamError('lying', 'a page instead of the blob', { upstream: this.#deps.upstream, foreign: true })
   }
 
+  #ask(
+    path: string,
+    repository: Repository,
+    range: string | undefined,
+    signal: AbortSignal | undefined,
+    { begun, redirect }: BlobOptions,
+  ): Promise<Answer> {
+    return this.#deps.asker.ask({
+      path,
+      repository,
+      wanted: 'blob',
+      headers: range === undefined ? {} : { range },
+      signal,
+      begun,
+      redirect,
+      accept: range === undefined ? [] : [400, 416],
+    })
+  }
+
   #paceOf(mayLeave: () => boolean): Pace | undefined {
     const { upstream, minBytesPerSecond, rateWindowMs: windowMs } = this.#deps
     return minBytesPerSecond > 0 ? new Pace({ upstream, minBytesPerSecond, windowMs, mayLeave }) : undefined
@@ -143,5 +162,13 @@ export class BlobRequests {
 }
 
 const pathOf = (repository: Repository, digest: Digest) => `/v2/${repository}/blobs/${digest}`
+
+/** Without an end where it reaches to the end of the blob: who knows its size only by hearsay may be wrong. */
+function rangeOf(from: number, to: number | undefined, { noRange }: BlobOptions): string | undefined {
+  if (noRange || (from === 0 && to === undefined)) return undefined
+  return `bytes=${from}-${to === undefined ? '' : to - 1}`
+}
+
+const isRefusedRange = ({ status }: Answer) => status === 400 || status === 416
 
 async function* nothing(): AsyncGenerator<Buffer> {}

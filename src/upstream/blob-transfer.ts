@@ -184,7 +184,7 @@ export class BlobTransfer {
         return undefined
       }
       const mayLeave = () => this.#lanes.better(lane)
-      const options = { to, rangeOnly, redirect, mayLeave, begun }
+      const options = { to, sizeBytes: this.#size, noRange: lane.noRanges, rangeOnly, redirect, mayLeave, begun }
       const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
       this.#checkSize(stream, from)
       upstream.health.answered()
@@ -193,7 +193,7 @@ export class BlobTransfer {
     } catch (error) {
       lane.streams--
       if (!(error instanceof UpstreamError)) throw error
-      if (error instanceof RefusedAnswerError) lane.alone = true
+      if (error instanceof RefusedAnswerError) lane.refused(error)
       else lane.failed(error)
       return undefined
     }

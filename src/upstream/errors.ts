@@ -62,6 +62,9 @@ export class UpstreamError extends Error {
 /** An answer that the caller would not have; no fault of the upstream. */
 export class RefusedAnswerError extends UpstreamError {}
 
+/** It gives no range of this blob: it can only be asked for the whole. */
+export class NoRangesError extends RefusedAnswerError {}
+
 /** No upstream could serve it; `failures` has what each said, in the order they were asked. */
 export class AllUpstreamsFailedError extends Error {
   override readonly name = 'AllUpstreamsFailedError'

@@ -1,4 +1,4 @@
-import type { UpstreamError } from './errors.js'
+import { NoRangesError, type RefusedAnswerError, type UpstreamError } from './errors.js'
 import type { Upstream } from './upstream.js'
 import type { KnownRedirect } from './upstream-options.js'
 
@@ -19,6 +19,8 @@ export class Lane {
   tooSlow = false
   /** It has failed, or has no ranges: not asked for more beside others. */
   alone = false
+  /** It refuses ranges, and is asked for the whole. */
+  noRanges = false
   /** It has given a stream, so that where it redirects to is known. */
   answered = false
   streams = 0
@@ -59,6 +61,13 @@ export class Lane {
     this.alone = true
     this.tooSlow ||= error.trickling
     this.upstream.failed(this.#repository, error)
+  }
+
+  /** What it gave was of no use, and no failure. */
+  refused(error: RefusedAnswerError): void {
+    this.alone = true
+    this.noRanges ||= error instanceof NoRangesError
+    this.lastError = error
   }
 
   /** It was not asked at all. */

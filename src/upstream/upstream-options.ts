@@ -45,6 +45,10 @@ export interface KnownRedirect {
 export interface BlobOptions {
   /** The first byte that is not wanted; the rest of the blob when left out. */
   to?: number | undefined
+  /** Of the whole blob, bytes, where that is known: for one who refuses a range without an end. */
+  sizeBytes?: number | undefined
+  /** Asks for the whole, and drops what comes before the first byte that is wanted. */
+  noRange?: boolean
   /** Whether the whole in place of a range is of no use. */
   rangeOnly?: boolean
   redirect?: KnownRedirect | undefined

@@ -98,7 +98,6 @@ describe('a transfer', () => {
     ['another range than asked for', { kind: 'shift-range', by: 7 }],
     ['a page', { kind: 'html' }],
     ['an encoding', { kind: 'gzip' }],
-    ['416', { kind: 'status', status: 416 }],
     ['403', { kind: 'status', status: 403 }],
     ['404', { kind: 'status', status: 404 }],
     ['429', { kind: 'status', status: 429 }],
@@ -112,6 +111,43 @@ describe('a transfer', () => {
     expect(await download(group.openTransfer(REPOSITORY, digest))).toEqual({ digest, size: SIZE, sources: ['a', 'b'] })
     expect(ranges(b)).toEqual([`bytes=${HALF}-`])
   })
+
+  test.each([400, 416])(
+    'asks for a range with its end where %i refuses one without, and then elsewhere',
+    async (status) => {
+      const { a, b, digest, group } = await start()
+      const refused: Fault = { kind: 'status', status }
+      a.fault = ({ method, range }) => (method === 'GET' && range ? refused : { kind: 'cut', after: HALF })
+
+      expect(await download(group.openTransfer(REPOSITORY, digest))).toEqual({
+        digest,
+        size: SIZE,
+        sources: ['a', 'b'],
+      })
+      expect(ranges(a).filter((range) => range)).toEqual([`bytes=${HALF}-`, `bytes=${HALF}-${SIZE - 1}`])
+      expect(ranges(b)).toEqual([`bytes=${HALF}-`])
+    },
+  )
+
+  test.each([400, 416])(
+    'asks for the whole again where nobody has ranges (%i), and drops the known bytes',
+    async (status) => {
+      const { a, b, digest, group } = await start()
+      let cuts = 1
+      a.fault = ({ method, range }) => {
+        if (method === 'GET' && range) return { kind: 'status', status }
+        return cuts-- > 0 ? { kind: 'cut', after: HALF } : undefined
+      }
+      b.fault = ({ method }) => (method === 'GET' ? { kind: 'status', status: 404 } : undefined)
+
+      expect(await download(group.openTransfer(REPOSITORY, digest))).toEqual({
+        digest,
+        size: SIZE,
+        sources: ['a', 'a'],
+      })
+      expect(a.requests.at(-1)).toMatchObject({ range: undefined, bytesSent: SIZE })
+    },
+  )
 
   test.each<[string, Fault]>([
     ['shorter', { kind: 'short' }],
