@@ -58,7 +58,11 @@ export async function fetchManifest(url: string, image: Image, reference = image
   return expectContent(reading, image, path)
 }
 
-export async function fetchBlob(url: string, repository: string, { digest, size }: Descriptor): Promise<Reading> {
+export async function fetchBlob(
+  url: string,
+  repository: string,
+  { digest, size }: Pick<Descriptor, 'digest' | 'size'>,
+): Promise<Reading> {
   const path = `/v2/${repository}/blobs/${digest}`
   const reading = await read(url + path)
   expectStatus(reading, path)

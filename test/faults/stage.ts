@@ -15,7 +15,7 @@ export interface StageOptions<Name extends string> {
   /** Fault proxies in front of `registry`, by the name that the mirror's configuration uses. */
   upstreams: readonly Name[]
   /** Those that speak TLS, with their certificates. */
-  tls?: Partial<Record<Name, Certified>>
+  tls?: Partial<Record<Name, Certified & { ALPNProtocols?: string[] }>>
   /** Names under which upstreams are reached; their address when left out. */
   hosts?: Partial<Record<Name, string>>
 }

@@ -3,6 +3,7 @@ import { Agent, createServer, type IncomingMessage, request as open, type Server
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import { type AddressInfo, createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
+import type { TLSSocket } from 'node:tls'
 import type { Certified } from '../certificates.js'
 import { type Fault, isOccasion, type Occasion, type Subject, subjectOf } from './fault.js'
 import { Line } from './line.js'
@@ -57,8 +58,8 @@ export interface FaultProxyOptions {
   port?: number
   /** The registry behind it. */
   target: string
-  /** Speaks TLS with it. */
-  tls?: Certified | undefined
+  /** Speaks TLS with it, of these protocols preferably the first; HTTP/1.1 alone when left out. */
+  tls?: (Certified & { ALPNProtocols?: string[] }) | undefined
   /** Instead of the address, in `url`. */
   host?: string | undefined
 }
@@ -79,6 +80,8 @@ export class FaultProxy {
   accepted = 0
   /** Requests under way at once, at most. */
   peak = 0
+  /** What was agreed on with each who spoke TLS: `false` where it asked for nothing (ALPN, RFC 7301). */
+  protocols: (string | false | null)[] = []
   readonly #host: string
   readonly #tls: boolean
   readonly #front: NetServer
@@ -100,6 +103,7 @@ export class FaultProxy {
     this.#server = tls ? createTlsServer(tls, serve) : createServer(serve)
     // Who speaks no TLS, or trusts us not, is of no interest here.
     this.#server.on('tlsClientError', () => {})
+    this.#server.on('secureConnection', ({ alpnProtocol }: TLSSocket) => this.protocols.push(alpnProtocol))
     front.on('connection', (socket) => this.#meet(socket))
   }
 
@@ -179,6 +183,7 @@ export class FaultProxy {
     this.asked = []
     this.accepted = 0
     this.peak = 0
+    this.protocols = []
   }
 
   async stop(): Promise<void> {

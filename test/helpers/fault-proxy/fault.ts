@@ -4,8 +4,8 @@
  */
 export type Fault =
   // In place of an answer.
-  /** The connection is reset before the head. */
-  | { kind: 'reset' }
+  /** The connection is reset before the head; or closed in order. */
+  | { kind: 'reset' | 'close' }
   /** No answer at all, until the asker goes. */
   | { kind: 'hang' }
   | { kind: 'status'; status: number; headers?: Record<string, string>; body?: string }

@@ -32,7 +32,8 @@ const KEY = 'what a store signs its URLs with'
 export async function instead(fault: Fault, { url, gone, now }: Situation): Promise<Reply | undefined> {
   switch (fault.kind) {
     case 'reset':
-      throw new BreakError('reset')
+    case 'close':
+      throw new BreakError(fault.kind)
     case 'hang':
       await sleep(2 ** 30, undefined, { signal: gone })
       return undefined
