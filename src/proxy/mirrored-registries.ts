@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { steady } from '../lib/steady-clock.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import type { UpstreamOptions } from '../upstream/registry-client.js'
@@ -82,7 +83,7 @@ export class MirroredRegistries {
     const known = this.#groups.get(name)
     if (known) return known
     const { events, log, now } = this.#deps
-    const group = createUpstreamGroup({ registry: name, upstreams: [], events, log, now })
+    const group = createUpstreamGroup({ registry: name, upstreams: [], events, log, now: steady(now) })
     this.#groups.set(name, group)
     return group
   }
