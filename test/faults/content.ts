@@ -53,11 +53,32 @@ export async function pushImage(url: string, options: ImageOptions): Promise<Ima
 
 /** Pushes an image that exists already under another tag, or again after it was overwritten. */
 export async function tagImage(from: string, image: Image, tag: string): Promise<Image> {
-  const path = `/v2/${image.repository}/manifests`
-  const read = await fetch(`${from}${path}/${image.digest}`, { headers: { accept: MEDIA_TYPES.ociManifest } })
-  const bytes = Buffer.from(await read.arrayBuffer())
+  const bytes = await manifestOf(from, image)
   await expectStatus(await pusher(from).manifest(image.repository, tag, bytes), 201)
   return { ...image, tag }
+}
+
+/** Carries an image to another registry, under its own tag unless one is given. */
+export async function copyImage(from: string, to: string, image: Image, tag = image.tag): Promise<Image> {
+  const { repository, config, layers } = image
+  const push = pusher(to)
+  for (const blob of [config, ...layers]) {
+    const read = await fetch(`${from}/v2/${repository}/blobs/${blob.digest}`)
+    await pushBlob(push, repository, { ...blob, content: Buffer.from(await read.arrayBuffer()) })
+  }
+  await expectStatus(await push.manifest(repository, tag, await manifestOf(from, image)), 201)
+  return { ...image, tag }
+}
+
+/** Deletes an image's manifest, and with it the tags that name it. */
+export async function deleteImage(url: string, { repository, digest }: Image): Promise<void> {
+  await expectStatus(await fetch(`${url}/v2/${repository}/manifests/${digest}`, { method: 'DELETE' }), 202)
+}
+
+async function manifestOf(from: string, { repository, digest }: Image): Promise<Buffer<ArrayBuffer>> {
+  const path = `/v2/${repository}/manifests/${digest}`
+  const read = await fetch(from + path, { headers: { accept: MEDIA_TYPES.ociManifest } })
+  return Buffer.from(await read.arrayBuffer())
 }
 
 async function pushBlob(
