@@ -34,6 +34,14 @@ interface Asked {
   from: number
 }
 
+/** Where a blob came from, as far as is known. */
+export interface Whence {
+  /** The repository with its registry. */
+  place?: string
+  /** The upstream's name. */
+  source?: string | undefined
+}
+
 const UNWRITABLE = 'storage cannot be written: blobs are passed on uncached until it can'
 
 /** A download that is not put away yet. */
@@ -79,6 +87,14 @@ export class BlobCache {
   /** Whether it is here or on its way. */
   holds(digest: Digest): boolean {
     return this.#fills.has(digest) || this.#deps.store.find(digest, 'cached') !== undefined
+  }
+
+  /** For which repository a blob is on its way, or which upstream gave the one that is here; `undefined` when neither. */
+  whence(digest: Digest): Whence | undefined {
+    const running = this.#fills.get(digest)
+    if (running) return { place: running.place }
+    const row = this.#deps.store.find(digest, 'cached')
+    return row && { source: row.source }
   }
 
   /** Downloads that clients have asked for. */

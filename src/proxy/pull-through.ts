@@ -42,6 +42,7 @@ export class PullThrough implements ContentSource {
     const { blobs, group, fetcher, repository } = this.#deps
     return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
+        await this.#checkOwn(digest, signal)
         const source = () => group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest))
         const opening = blobs.open(digest, fetcher.nameOf(repository), source, from)
         try {
@@ -57,16 +58,17 @@ export class PullThrough implements ContentSource {
 
   statBlob(digest: Digest): Promise<BlobFacts> {
     const { blobs, group, fetcher, repository } = this.#deps
-    return this.#inTime('BLOB_UNKNOWN', { digest }, async (signal) => {
-      const known = await blobs.stat(digest)
-      if (known) return known
-      return this.#remembering(digest, async () => {
+    return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
+      this.#remembering(digest, async () => {
+        await this.#checkOwn(digest, signal)
+        const known = await blobs.stat(digest)
+        if (known) return known
         const told = fetcher.sizeOf(repository, digest)
         if (told !== undefined) return { digest, size: told, outcome: 'miss' as const }
         const { size, upstream } = await group.statBlob(repository, digest, signal)
         return { digest, size, outcome: 'miss' as const, source: upstream }
-      })
-    })
+      }),
+    )
   }
 
   getManifest(reference: Reference, refresh = false): Promise<ServedManifest> {
@@ -92,6 +94,17 @@ export class PullThrough implements ContentSource {
     return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, (signal) =>
       group.listReferrers(repository, subject, artifactType, signal),
     )
+  }
+
+  /**
+   * What came here from where this repository may not be asked for, or for another one at this moment, may be private
+   * there: knowing its digest opens it only where a manifest of this repository names it, or one of its upstreams has it.
+   */
+  async #checkOwn(digest: Digest, signal: AbortSignal): Promise<void> {
+    const { blobs, group, fetcher, repository } = this.#deps
+    const whence = blobs.whence(digest)
+    if (!whence || whence.place === fetcher.nameOf(repository) || group.mayAsk(whence.source, repository)) return
+    if (fetcher.sizeOf(repository, digest) === undefined) await group.statBlob(repository, digest, signal)
   }
 
   /** Does not ask again for a while what an origin said does not exist. */

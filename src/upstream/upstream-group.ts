@@ -82,6 +82,11 @@ export class UpstreamGroup {
     this.#candidates(repository, this.#upstreams)
   }
 
+  /** Whether an upstream of that name is one of these, and may be asked for the repository. */
+  mayAsk(name: string | undefined, repository: Repository): boolean {
+    return this.#upstreams.some((upstream) => upstream.name === name && upstream.client.allows(repository))
+  }
+
   /** Whether at least one origin is neither out of reach nor resting. */
   originReachable(): boolean {
     return this.#upstreams.some((upstream) => isOrigin(upstream) && upstream.health.usable())

@@ -84,6 +84,34 @@ describe('F124: what is cached', () => {
     expect((await mirror.manifest('local/app', manifest)).status).toBe(404)
   })
 
+  test('of one upstream opens by its digest under names of another only where that one has it too', async () => {
+    const open = await startUpstream()
+    const [secret, shared] = hub.addImage('org/app', 'v1', {
+      layers: [Buffer.from('secret'), Buffer.from('shared')],
+    }).layers
+    open.addImage('library/app', 'v1', { layers: [Buffer.from('shared')] })
+    const credentials = { username: 'operator', password: 'secret' }
+    const mirror = await startMirror({
+      registries: {
+        'docker.io': registry([
+          { name: 'hub', url: hub.url, role: 'origin', ...credentials, allow: ['org/*'] },
+          { name: 'open', url: open.url, role: 'origin', allow: ['library/*'] },
+        ]),
+      },
+    })
+    for (const layer of [secret, shared]) await mirror.blob('org/app', layer!)
+    const asked = hub.asked.length
+
+    const heads = await Promise.all([secret, shared].map((layer) => mirror.head(`/v2/library/app/blobs/${layer}`)))
+    const gets = await Promise.all([secret, shared].map((layer) => mirror.blob('library/app', layer!)))
+    const own = await mirror.blob('org/app', secret!)
+
+    expect([...heads, ...gets].map(({ status }) => status)).toEqual([404, 200, 404, 200])
+    expect(own).toMatchObject({ status: 200, headers: { 'x-cache': 'hit' } })
+    expect(open.asked.filter((line) => line.startsWith('GET'))).toEqual([])
+    expect(hub.asked).toHaveLength(asked)
+  })
+
   test('is not what was pushed: no local name opens a blob that was fetched', async () => {
     const { layers } = hub.addImage('library/secret', 'v1', { layers: [1000] })
     const mirror = await start([])
