@@ -13,6 +13,8 @@ export interface MirrorOptions {
   upstreams: Record<string, unknown>[]
   /** Further keys of docker.io: `tags`, `negativeTtl`. */
   registry?: Record<string, unknown>
+  /** Further registries, by their names. */
+  others?: Record<string, object>
   /** Further top-level keys of mirrors.yaml; merged over the defaults of these tests, key by key. */
   settings?: Record<string, Record<string, unknown>>
   env?: Record<string, string>
@@ -125,10 +127,15 @@ export class MirrorProcess {
   }
 }
 
-function configuration({ upstreams, registry = {}, settings = {} }: MirrorOptions): Record<string, unknown> {
+function configuration({
+  upstreams,
+  registry = {},
+  others = {},
+  settings = {},
+}: MirrorOptions): Record<string, unknown> {
   const merged: Record<string, Record<string, unknown>> = structuredClone(SETTINGS)
   for (const [key, value] of Object.entries(settings)) merged[key] = { ...merged[key], ...value }
-  return { ...merged, registries: { 'docker.io': { default: true, ...registry, upstreams } } }
+  return { ...merged, registries: { 'docker.io': { default: true, ...registry, upstreams }, ...others } }
 }
 
 function linesOf(stdout: string): Record<string, unknown>[] {

@@ -11,6 +11,14 @@ export const PUSHER = { name: 'builder', password: 'upstream-secret' }
 const ISSUER = 'test token service'
 const SERVICE = 'test upstreams'
 
+interface TokenAnswer {
+  token: string
+  access_token: string
+  /** Seconds. */
+  expires_in: number
+  issued_at: string
+}
+
 /**
  * The token service of the upstream registries (Docker registry v2 authentication): pull tokens for anybody, push only for
  * `PUSHER`. Tokens are JWTs signed by ES256 with the certificate in the header (`x5c`), as docker-registry 2.8 verifies them.
@@ -18,6 +26,12 @@ const SERVICE = 'test upstreams'
 export class TokenService {
   /** Scopes asked for, in order. */
   readonly asked: string[] = []
+  /** Where registries that start from now on send their clients: here, or what stands in front of it. */
+  realm = ''
+  /** What is sent for an answer. */
+  shape: (answer: TokenAnswer) => object = (answer) => answer
+  /** Whether only `PUSHER` gets pull tokens. */
+  closed = false
   readonly #server: Server
   readonly #folder: string
   readonly #address: string
@@ -26,7 +40,7 @@ export class TokenService {
     this.#folder = folder
     this.#address = address
     this.#server = createServer((request, response) => {
-      const body = JSON.stringify(this.#answer(request))
+      const body = JSON.stringify(this.shape(this.#answer(request)))
       response.writeHead(200, { 'content-type': 'application/json' }).end(body)
     })
   }
@@ -43,14 +57,19 @@ export class TokenService {
     ])
     service.#server.listen(0, address)
     await once(service.#server, 'listening')
+    service.realm = `${service.url}/token`
     return service
   }
 
   /** The `auth.token` section of docker-registry's configuration, as JSON (which is YAML). */
   get registryAuth(): string {
-    const { port } = this.#server.address() as AddressInfo
-    const realm = `http://${this.#address}:${port}/token`
+    const { realm } = this
     return JSON.stringify({ token: { realm, service: SERVICE, issuer: ISSUER, rootcertbundle: this.#file('crt') } })
+  }
+
+  get url(): string {
+    const { port } = this.#server.address() as AddressInfo
+    return `http://${this.#address}:${port}`
   }
 
   async stop(): Promise<void> {
@@ -59,10 +78,10 @@ export class TokenService {
     await once(this.#server, 'close')
   }
 
-  #answer(request: IncomingMessage) {
+  #answer(request: IncomingMessage): TokenAnswer {
     const scopes = new URL(request.url ?? '/', 'http://token.test').searchParams.getAll('scope')
     this.asked.push(...scopes)
-    const granted = isPusher(request.headers.authorization) ? ['pull', 'push', 'delete'] : ['pull']
+    const granted = isPusher(request.headers.authorization) ? ['pull', 'push', 'delete'] : this.closed ? [] : ['pull']
     const token = this.#sign(scopes.map((scope) => grant(scope, granted)))
     return { token, access_token: token, expires_in: 300, issued_at: new Date().toISOString() }
   }
