@@ -51,13 +51,15 @@ test('F34 the first pull ever is by digest: it is fetched, checked and cached, w
   const [image, next] = await stage.images(2)
   const [a, hub] = [stage.proxy('a'), stage.proxy('hub')]
   const mirror = await stage.mirror()
-  const flipped = a.inject({ kind: 'flip' }, { kind: 'manifest', reference: image!.digest })
+  // A manifest indeed, but another one.
+  const wrong = `${a.url}/v2/${next!.repository}/manifests/${next!.digest}`
+  const lie = a.inject({ kind: 'redirect', to: wrong }, { kind: 'manifest', reference: image!.digest })
 
   const pulled = await pull(mirror.url, { ...image!, tag: image!.digest })
   const asked = [...lines(a), ...lines(hub)]
   const again = await pull(mirror.url, { ...image!, tag: image!.digest })
 
-  expect(flipped.met).toBe(1)
+  expect(lie.met).toBe(1)
   expect(pulled.manifest).toMatchObject({ digest: image!.digest, source: 'hub' })
   expect(asked.filter((line) => line.endsWith('/latest'))).toEqual([])
   expect([again.manifest, again.config, ...again.layers].map(({ cache }) => cache)).toEqual(['hit', 'hit', 'hit'])
