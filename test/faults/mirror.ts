@@ -121,6 +121,19 @@ export class MirrorProcess {
     await this.#process.setClock(this.#aheadMs)
   }
 
+  /** Has it read another configuration (SIGHUP), or this text in place of one. @returns what it said of that */
+  async reload(wanted: MirrorOptions | string): Promise<Record<string, unknown>[]> {
+    const before = this.log.length
+    const text = typeof wanted === 'string' ? wanted : stringify(configuration(wanted))
+    await writeFile(join(this.folder, 'mirrors.yaml'), text)
+    process.kill(this.pid, 'SIGHUP')
+    const said = () => this.log.slice(before)
+    await expect
+      .poll(() => said().map(({ msg }) => String(msg)), POLL)
+      .toContainEqual(expect.stringMatching(/reloaded/))
+    return said()
+  }
+
   /** @returns exit code, or the signal that ended it */
   stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals | null> {
     return this.#process.end(signal)
