@@ -16,7 +16,7 @@ export interface RegistrySettings {
   policy: RegistryPolicy
 }
 
-export type MirroredRegistriesDeps = Omit<MirroredRegistryDeps, 'group' | 'policy'>
+export type MirroredRegistriesDeps = Omit<MirroredRegistryDeps, 'group' | 'policy' | 'hasSecrets'>
 
 interface Entry {
   settings: RegistrySettings
@@ -76,7 +76,17 @@ export class MirroredRegistries {
     const { name, upstreams, policy } = settings
     const group = this.#group(name)
     if (!isDeepStrictEqual(before?.settings.upstreams, upstreams)) group.configure(upstreams)
-    return { settings, group, registry: new MirroredRegistry({ ...this.#deps, group, policy }) }
+    return {
+      settings,
+      group,
+      registry: new MirroredRegistry({ ...this.#deps, group, policy, hasSecrets: () => this.#hasSecrets() }),
+    }
+  }
+
+  /** Whether any upstream is asked with credentials: what comes from there may be private. */
+  #hasSecrets(): boolean {
+    const upstreams = [...this.#entries.values()].flatMap(({ settings }) => settings.upstreams)
+    return upstreams.some(({ username, credentials = [] }) => username !== undefined || credentials.length > 0)
   }
 
   #group(name: string): UpstreamGroup {

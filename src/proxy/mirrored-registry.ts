@@ -25,6 +25,8 @@ export interface MirroredRegistryDeps {
   policy: RegistryPolicy
   /** Larger blobs are not fetched ahead. */
   maxAheadBytes: () => number
+  /** Whether anything here may have been fetched with credentials. */
+  hasSecrets: () => boolean
   /** Shared by all registries. */
   queue: PrefetchQueue
   events: EventBus
@@ -89,7 +91,7 @@ export class MirroredRegistry {
       now,
     })
     const hotTags = policy.prefetch.hotTags ? this.#hotTags(deps, resolver) : undefined
-    this.#parts = { group, blobs, fetcher, resolver, listing, negative, hotTags, budgetMs }
+    this.#parts = { group, blobs, fetcher, resolver, listing, negative, hotTags, budgetMs, hasSecrets: deps.hasSecrets }
   }
 
   repository(repository: Repository): ContentSource {

@@ -25,6 +25,8 @@ export interface PullThroughDeps {
   hotTags: HotTags | undefined
   /** Within it a client has a head or an error, in milliseconds; what was begun for it goes on. */
   budgetMs: number
+  /** Whether anything here may have been fetched with credentials. */
+  hasSecrets: () => boolean
 }
 
 /** Before those who asked to wait no time are asked again. */
@@ -101,9 +103,11 @@ export class PullThrough implements ContentSource {
    * there: knowing its digest opens it only where a manifest of this repository names it, or one of its upstreams has it.
    */
   async #checkOwn(digest: Digest, signal: AbortSignal): Promise<void> {
-    const { blobs, group, fetcher, repository } = this.#deps
+    const { blobs, group, fetcher, repository, hasSecrets } = this.#deps
     const whence = blobs.whence(digest)
     if (!whence || whence.place === fetcher.nameOf(repository) || group.mayAsk(whence.source, repository)) return
+    // Where it came from is not known any more once index.db was lost.
+    if (whence.place === undefined && whence.source === undefined && !hasSecrets()) return
     if (fetcher.sizeOf(repository, digest) === undefined) await group.statBlob(repository, digest, signal)
   }
 

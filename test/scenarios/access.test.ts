@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { request } from 'undici'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { registry, startMirror } from '../helpers/mirror.js'
@@ -110,6 +112,26 @@ describe('F124: what is cached', () => {
     expect(own).toMatchObject({ status: 200, headers: { 'x-cache': 'hit' } })
     expect(open.asked.filter((line) => line.startsWith('GET'))).toEqual([])
     expect(hub.asked).toHaveLength(asked)
+  })
+
+  test.each([
+    ['no upstream has credentials: served, and nobody is asked', {}, 0],
+    ['one has: the upstream is asked whether that repository has it', { username: 'me', password: 'it' }, 1],
+  ])('whose origin was forgotten with index.db, where %s', async (_case, credentials, heads) => {
+    const open = await startUpstream()
+    const { layers } = open.addImage('library/app', 'v1', { layers: [1000] })
+    const registries = { 'docker.io': registry([{ name: 'open', url: open.url, role: 'origin', ...credentials }]) }
+    const before = await startMirror({ registries })
+    await before.blob('library/app', layers[0]!)
+    await before.close()
+    await rm(join(before.storage, 'data', 'index.db'))
+    open.requests = []
+    const mirror = await startMirror({ registries, storage: before.storage })
+
+    const got = await mirror.blob('library/app', layers[0]!)
+
+    expect(got.headers['x-cache']).toBe('hit')
+    expect(open.asked.filter((line) => line.startsWith('HEAD'))).toHaveLength(heads)
   })
 
   test('is not what was pushed: no local name opens a blob that was fetched', async () => {
