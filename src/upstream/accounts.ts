@@ -24,6 +24,7 @@ export interface CreateAccountsOptions extends Omit<AuthorizerOptions, 'credenti
   credentials?: readonly Credential[] | undefined
   /** 0 when left out: no quota counts as low. */
   rateLimitReserve?: number | undefined
+  log: Logger
   now: () => number
 }
 
@@ -168,6 +169,7 @@ export function createAccounts({
   password = '',
   credentials = [],
   rateLimitReserve: reserve = 0,
+  log,
   now,
   ...common
 }: CreateAccountsOptions): Accounts {
@@ -175,5 +177,5 @@ export function createAccounts({
   const authorizers = (listed.length > 0 ? listed : [undefined]).map(
     (credential) => new Authorizer({ ...common, credential }),
   )
-  return new Accounts({ authorizers, reserve, log: common.log, now })
+  return new Accounts({ authorizers, reserve, log, now })
 }

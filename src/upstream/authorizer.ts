@@ -1,5 +1,4 @@
 import { LRUCache } from 'lru-cache'
-import type { Logger } from 'pino'
 import { sameOwner } from '../lib/hosts.js'
 import type { AddressGuard } from './address-guard.js'
 import { type Challenge, parseChallenges } from './challenge.js'
@@ -8,6 +7,8 @@ import { basic, type Credential, type Token, type TokenRequest, type TokenSource
 
 export interface AuthorizerOptions {
   upstream: string
+  /** `docker.io`: its own token service is asked without credentials where a mirror passes its challenge on. */
+  registry: string
   url: URL
   credential: Credential | undefined
   tokens: TokenSource
@@ -15,7 +16,6 @@ export interface AuthorizerOptions {
   guard: AddressGuard
   /** Hosts whose realms are trusted like the upstream's own; with `http://` before it one without TLS. */
   realms?: readonly string[] | undefined
-  log: Logger
 }
 
 /** What to send as Authorization, and since when a token in it is known. */
@@ -29,25 +29,24 @@ const REMEMBERED_REPOSITORIES = 10_000
 /** Answers one upstream's challenges, and remembers them so that later requests carry the answer from the start. */
 export class Authorizer {
   readonly #upstream: string
+  readonly #registry: string
   readonly #url: URL
   readonly #credential: Credential | undefined
   readonly #tokens: TokenSource
   readonly #guard: AddressGuard
   readonly #realms: readonly string[]
-  readonly #log: Logger
   readonly #bearer = new LRUCache<string, TokenRequest>({ max: REMEMBERED_REPOSITORIES })
   /** Set once the upstream asked for Basic: it is the same for every repository. */
   #basic: Authorization | undefined
-  #warned = false
 
-  constructor({ upstream, url, credential, tokens, guard, realms = [], log }: AuthorizerOptions) {
+  constructor({ upstream, registry, url, credential, tokens, guard, realms = [] }: AuthorizerOptions) {
     this.#upstream = upstream
+    this.#registry = new URL(`https://${registry}`).hostname
     this.#url = url
     this.#credential = credential
     this.#tokens = tokens
     this.#guard = guard
     this.#realms = realms
-    this.#log = log
   }
 
   /** What is known to be wanted for `repository`; undefined until the upstream has challenged. */
@@ -88,27 +87,20 @@ export class Authorizer {
       throw this.#denied('challenges with a realm that is not https')
     if (this.#guard.forbids(realm.hostname))
       throw this.#denied('challenges with a realm inside, and allowInternal is not set')
+    if (!this.#trusts(realm) && !sameOwner(realm.hostname, this.#registry))
+      throw this.#denied(`challenges with a realm at ${realm.host}, which is not among its realms`)
     return { realm: realm.href, service: params.service, scope: params.scope || `repository:${repository}:pull` }
   }
 
   async #token(request: TokenRequest, refused: string | undefined): Promise<Authorization> {
-    const credential = this.#credentialFor(new URL(request.realm))
+    const credential = this.#trusts(new URL(request.realm)) ? this.#credential : undefined
     const token = await this.#tokens.get(request, { upstream: this.#upstream, credential, refused })
     return { header: `Bearer ${token.value}`, token }
   }
 
   /** The password goes to the upstream's own host and domain (lib/hosts.ts has the rule) and to `realms`, and nowhere else. */
-  #credentialFor({ hostname: realmHost, host, origin }: URL): Credential | undefined {
-    if (!this.#credential || sameOwner(realmHost, this.#url.hostname)) return this.#credential
-    if (this.#realms.includes(host) || this.#realms.includes(origin)) return this.#credential
-    if (!this.#warned) {
-      this.#log.warn(
-        { realmHost },
-        'the token service is of another domain than the upstream: asked without credentials',
-      )
-    }
-    this.#warned = true
-    return undefined
+  #trusts({ hostname, host, origin }: URL): boolean {
+    return sameOwner(hostname, this.#url.hostname) || this.#realms.includes(host) || this.#realms.includes(origin)
   }
 
   #denied(message: string): UpstreamError {

@@ -49,8 +49,8 @@ test('F123 credentials of one upstream go to it and its token service: not where
   expect(authorizations(guarded.door)).toEqual([BASIC])
   expect(store.blobs.map(({ status }) => status)).toEqual([200, 200])
   expect(other.layers[0]!.source).toBe('b')
-  expect(foreign.asked.length).toBeGreaterThan(0)
-  for (const proxy of [store, foreign, b]) expect(new Set(authorizations(proxy))).toEqual(new Set([undefined]))
+  expect(foreign.asked).toEqual([])
+  for (const proxy of [store, b]) expect(new Set(authorizations(proxy))).toEqual(new Set([undefined]))
 
   await vault.heal()
   await mirror.later(61_000)

@@ -19,6 +19,7 @@ beforeEach(() => {
 function accountsOf(count: number, rateLimitReserve = 0.1): Accounts {
   return createAccounts({
     upstream: 'hub',
+    registry: 'docker.io',
     url: new URL('https://hub.test'),
     tokens: new TokenSource({ now: () => now, timeoutMs: 100 }),
     guard: new AddressGuard({ ownHost: 'hub.test', allowInternal: false }),

@@ -8,7 +8,6 @@ import {
   inRepository,
   REPOSITORY,
   startUpstream,
-  Watch,
 } from '../helpers/upstream.js'
 
 afterEach(closeAll)
@@ -89,18 +88,27 @@ describe('an upstream that wants a token', () => {
     ])
   })
 
-  test('whose token service is a stranger gets no password there, and a warning is logged', async () => {
+  test('whose token service is a stranger is passed over: that is not asked, and the reason names it', async () => {
     const service = await startUpstream({ auth: { kind: 'bearer' } })
     const realm = service.origin.replace('127.0.0.1', 'localhost')
     const upstream = await startUpstream({ auth: { kind: 'bearer', realm: `${realm}/token` } })
-    const watch = new Watch()
-    const client = clientOf(upstream.url, { username: 'ann', password: 'secret' }, { watch })
+    const client = clientOf(upstream.url, { username: 'ann', password: 'secret' })
+
+    const message = expect.stringContaining(new URL(realm).host)
+    await expect(client.getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied', message })
+
+    expect(service.requests).toEqual([])
+  })
+
+  test('whose token service is that of the registry itself has it asked, without the password', async () => {
+    const service = await startUpstream({ auth: { kind: 'bearer' } })
+    const realm = service.origin.replace('127.0.0.1', 'localhost')
+    const upstream = await startUpstream({ auth: { kind: 'bearer', realm: `${realm}/token` } })
+    const client = clientOf(upstream.url, { registry: 'localhost:5000', username: 'ann', password: 'secret' })
 
     await expect(client.getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied' })
 
     expect(service.requests.map(({ authorization }) => authorization)).toEqual([false])
-    expect(watch.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining('asked without credentials'))
-    expect(JSON.stringify(watch.lines)).not.toContain('secret')
   })
 })
 
@@ -117,13 +125,13 @@ describe('a token service elsewhere', () => {
     ['its origin', (host) => `http://${host}`, true],
     ['another port', (host) => `${host.split(':')[0]}:1`, false],
     ['another host', () => 'auth.example.com', false],
-  ])('that realms allow by %s gets the password: %s', async (_case, realm, allowed) => {
+  ])('that realms allow by %s is asked, with the password: %s', async (_case, realm, allowed) => {
     const { service, upstream, host } = await withRealm()
     const client = clientOf(upstream.url, { username: 'ann', password: 'secret', realms: [realm(host)] })
 
     await expect(client.getManifest(REPOSITORY, LATEST)).rejects.toMatchObject({ kind: 'denied' })
 
-    expect(service.requests.map(({ authorization }) => authorization)).toEqual([allowed])
+    expect(service.requests.map(({ authorization }) => authorization)).toEqual(allowed ? [true] : [])
   })
 })
 
