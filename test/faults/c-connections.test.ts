@@ -56,11 +56,11 @@ test('F64 more is wanted than an upstream may be asked at once: requests wait in
 })
 
 test('F64 a request that waits for its turn is given up: it leaves the queue, and upstream is never asked', async () => {
-  const [image, other] = await stage.images(2, { layers: [2 * MIB] })
+  const [image, other] = await stage.images(2, { layers: [3 * MIB] })
   const a = stage.proxy('a')
   const mirror = await stage.mirror({
     upstreams: [stage.entry('a', { connections: 1 })],
-    settings: { upstream: { firstHeaderBudget: '500ms' } },
+    settings: { upstream: { firstHeaderBudget: '2s' } },
   })
   a.line.bytesPerSecond = 512 * KIB
   const client = await Follower.open(`${mirror.url}/v2/${image!.repository}/blobs/${image!.layers[0]!.digest}`)

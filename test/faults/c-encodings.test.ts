@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { digestOf } from '../../src/oci/digest.js'
 import { pusher } from '../helpers/push.js'
-import { fetchBlob, fetchManifest, headTag, pull } from './client.js'
+import { fetchBlob, pull } from './client.js'
 import { useStage } from './stage.js'
 
 const KIB = 1024
@@ -68,28 +68,6 @@ test.each(ENCODED)(
       expect(headers).not.toHaveProperty('content-encoding')
     }
     expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
-  },
-)
-
-test.each(ENCODED)(
-  'F55 what the only upstream has $what: never a wrong byte, and nothing wrong is kept',
-  async ({ fault }) => {
-    const image = await stage.image()
-    const a = stage.proxy('a')
-    const mirror = await stage.mirror({ upstreams: ['a'] })
-    await headTag(mirror.url, image)
-    await fetchManifest(mirror.url, image, image.digest)
-    a.inject(fault, { kind: 'blob' })
-
-    const answer = await mirror.read(`/v2/${image.repository}/blobs/${image.layers[0]!.digest}`)
-
-    expect(answer.status).toBe(503)
-    expect(answer.headers).not.toHaveProperty('content-encoding')
-
-    await a.heal()
-    await mirror.later(11_000)
-    await mirror.untilBack('a')
-    expect((await fetchBlob(mirror.url, image.repository, image.layers[0]!)).cache).toBe('miss')
   },
 )
 

@@ -40,7 +40,7 @@ test('F42 a client joins at 60 %: it has what is there at once, then the rest as
   const { digest, size } = image.layers[0]!
   const a = stage.proxy('a')
   const mirror = await stage.mirror()
-  a.line.bytesPerSecond = 4 * MIB
+  a.line.bytesPerSecond = MIB
   const first = await Follower.open(blobOf(mirror.url, image))
   await first.until(0.6 * size)
   a.line.bytesPerSecond = 128 * KIB
