@@ -59,7 +59,7 @@ test('F146 the operator caps what comes from an upstream: four blobs at once tak
 
   // 4 MiB, of which what comes in 0.1 s may come at once.
   expect(ms).toBeGreaterThan(2000 - 100 - 50)
-  expect(hub.peak).toBe(4)
+  expect(hub.blobs).toHaveLength(4)
 
   const free = await stage.mirror({ upstreams: ['hub'] })
   expect((await pull(free.url, next!)).layers.map(({ source }) => source)).toEqual(Array(4).fill('hub'))
