@@ -197,6 +197,8 @@ export class BlobFill {
     } catch (error) {
       this.#state = 'failed'
       this.#failure = error
+      // The next one begins while readers still have the file open.
+      await this.#spool.settled()
       throw error
     } finally {
       this.#disclosure.end()

@@ -118,13 +118,20 @@ export class PartFile {
   }
 
   /** It is whole: its length says what is there again. */
-  sealed(): Promise<void> {
-    return this.#journal.remove()
+  async sealed(): Promise<void> {
+    await this.#writing
+    await this.#journal.remove()
+  }
+
+  /** Nothing more is appended: resolves when all is written and noted, and another may go on with the file. */
+  async settled(): Promise<void> {
+    await this.#writing
+    await this.#journal.close()
   }
 
   async close(): Promise<void> {
     try {
-      await this.#journal.close()
+      await this.settled()
     } finally {
       await this.#handle.close()
     }

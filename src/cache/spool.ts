@@ -125,6 +125,11 @@ export class Spool {
     if (this.keeps) await this.#file?.sealed()
   }
 
+  /** Nothing more is appended: another may go on with what is in the file. */
+  async settled(): Promise<void> {
+    await this.#file?.settled()
+  }
+
   async close(): Promise<void> {
     await this.#file?.close()
   }
