@@ -2,12 +2,13 @@ import { setMaxListeners } from 'node:events'
 import type { BlobReader } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import type { BlobBytes, BlobSource } from './blob-source.js'
-import { Contributions, liarsAmong, type Testimony } from './contributions.js'
+import { Contributions } from './contributions.js'
 import { Disclosure } from './disclosure.js'
 import { ContradictionError, Download, type SegmentOptions } from './download.js'
 import { FillReaders } from './fill-readers.js'
 import { RunningDigest } from './running-digest.js'
 import { Spool, WINDOW_BYTES } from './spool.js'
+import { Suspicion } from './suspicion.js'
 
 /** So much may wait to be written before the upstream is held back. */
 const UNWRITTEN_LIMIT = 512 * 1024
@@ -33,15 +34,13 @@ export class BlobFill {
   readonly ready: Promise<void>
   /** Resolves when every byte is here and the digest has matched; rejects when that cannot be. */
   readonly done: Promise<void>
-  readonly #source: BlobSource
   readonly #admit: (sizeBytes: number) => boolean
   readonly #spool: Spool
   readonly #hash: RunningDigest
   readonly #readers: FillReaders
   readonly #download: Download
   readonly #contributions = new Contributions()
-  /** What was given when the whole did not match. */
-  #testimonies: Testimony[] = []
+  readonly #suspicion: Suspicion
   readonly #disclosure = new Disclosure({ onHurried: () => this.#readers.wake() })
   readonly #abort = new AbortController()
   /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
@@ -62,10 +61,10 @@ export class BlobFill {
 
   private constructor({ digest, source, segments, admit, from = 0 }: BlobFillOptions, spool: Spool) {
     this.digest = digest
-    this.#source = source
     this.#spool = spool
     this.#admit = admit
     this.#hash = new RunningDigest(digest)
+    this.#suspicion = new Suspicion({ source, spool, contributions: this.#contributions })
     this.#readers = new FillReaders({
       readableAt: (position) => this.#readableAt(position),
       read: (buffer, position) => spool.read(buffer, position),
@@ -147,6 +146,7 @@ export class BlobFill {
   stop(): void {
     this.#abort.abort(new Error('the server is stopping'))
     this.#download.destroy()
+    this.#readers.wake()
   }
 
   /** The starter's last word: readers that are open keep the file open until they close. */
@@ -190,7 +190,7 @@ export class BlobFill {
         await this.#restart()
       }
       this.#size = this.received
-      await this.#exposeLiars()
+      await this.#suspicion.expose()
       await this.#spool.sealed()
       this.#state = 'verified'
       this.#disclosure.tell()
@@ -261,6 +261,8 @@ export class BlobFill {
   /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
   async #pace(): Promise<void> {
     for (;;) {
+      // It may still be reading what came out of turn, and is a reader like any other.
+      await this.#hash.follow(this.#spool)
       const { slowest } = this.#readers
       if (slowest === undefined) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
       this.#abort.signal.throwIfAborted()
@@ -277,32 +279,18 @@ export class BlobFill {
   async #restart(): Promise<void> {
     this.#disclosure.lied()
     // With a beginning of unknown origin nobody who contributed to the rest can be blamed.
-    if (!this.#inherited) await this.#blame()
+    if (!this.#inherited) await this.#suspicion.blame()
     await this.#clear()
     // Only now: somebody may have begun to read while the bytes were being thrown away.
     this.#readers.cut('started')
   }
 
-  /** The one who gave it; of several the next try shows who it was, unless this was that. */
-  async #blame(): Promise<void> {
-    const { upstreams } = this.#contributions
-    const unclear = upstreams.length > 1 && this.#testimonies.length === 0 && this.#spool.keeps
-    if (!unclear) return this.#source.lied(upstreams)
-    this.#testimonies = await this.#contributions.testimonies(this.#spool)
-    this.#source.doubt(upstreams)
-  }
-
-  async #exposeLiars(): Promise<void> {
-    if (this.#testimonies.length === 0 || !this.#spool.keeps) return
-    const liars = await liarsAmong(this.#testimonies, this.#spool)
-    if (liars.length > 0) this.#source.lied(liars)
-  }
-
   async #clear(): Promise<void> {
     await this.#spool.drained()
-    await this.#hash.reset()
     this.#download.size = Number.POSITIVE_INFINITY
     await this.#spool.clear()
+    // Not before there is nothing to read: a write that ends has it read on.
+    await this.#hash.reset()
     this.#contributions.clear()
     this.#inherited = false
   }

@@ -38,11 +38,11 @@ export class Contributions {
   }
 }
 
-/** Those whose bytes were not these. */
+/** Those whose bytes were not these, or lay beyond their end. */
 export async function liarsAmong(testimonies: readonly Testimony[], truth: Readable): Promise<string[]> {
   const liars = new Set<string>()
   for (const { upstream, from, to, hash } of testimonies)
-    if ((await hashOf(truth, from, to)) !== hash) liars.add(upstream)
+    if (truth.readableTo(from) < to || (await hashOf(truth, from, to)) !== hash) liars.add(upstream)
   return [...liars]
 }
 

@@ -48,9 +48,10 @@ export class RunningDigest {
     return digestFrom(this.#hash.copy(), algorithmOf(this.#wanted)) === this.#wanted
   }
 
-  /** Begins at the first byte again. */
+  /** Begins at the first byte again; there must be nothing to read until it has resolved. */
   async reset(): Promise<void> {
-    await this.#following
+    // What it was reading has been thrown away meanwhile.
+    await this.#following?.catch(() => {})
     this.#hash = hasherFor(this.#wanted)
     this.#bytes = 0
   }

@@ -425,6 +425,20 @@ describe('BlobFill', () => {
       await fill.release()
     })
 
+    test('stopped while it waits for a slow reader it ends at once', async () => {
+      const content = randomBytes(20_000_000)
+      const fill = await begin(content, new ScriptedSource({ content }), { path: undefined, admit: () => false })
+      const reader = fill.reader()
+      await reader.read(Buffer.alloc(1000), 0)
+      await expect.poll(() => fill.received).toBeGreaterThan(8_000_000)
+
+      fill.stop()
+
+      await expect(fill.done).rejects.toThrow('stopping')
+      await reader.close()
+      await fill.release()
+    })
+
     test('it ends when nobody reads any more', async () => {
       const content = randomBytes(20_000_000)
       const fill = await begin(content, new ScriptedSource({ content }), { path: undefined, admit: () => false })
