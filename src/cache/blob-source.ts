@@ -10,16 +10,15 @@ export interface BlobBytes {
   destroy(): void
   /** Says that it broke off, stalled or was too long. */
   failed(error: unknown): void
-  /** Says that it came too slowly: others do the rest. */
-  outpaced(): void
 }
 
 /** What is to be fetched beside other streams: the bytes from `from` up to and without `to`. */
 export interface Beside {
   from: number
   to: number
-  /** The upstream that is not to be asked. */
-  not?: string | undefined
+  /** Who is asked: as `spare` has just said. */
+  upstream: string
+  /** Aborts when it is not needed any more, also because it is late. */
   signal: AbortSignal
 }
 
@@ -35,14 +34,26 @@ export interface BlobSource {
   next(from: number, to: number | undefined, signal?: AbortSignal): Promise<BlobBytes>
   /** How long the upstream that is asked first mostly takes for so many bytes, milliseconds; not a number while that is not known. */
   usualMs(bytes: number): number
-  /** Whether one more stream may run beside those that do. @param not the upstream that it must not be of */
-  spare(not?: string): boolean
-  /** One more stream, asked for once; called only while `spare`. @returns undefined when the upstream could not give it */
+  /** Who may give one more stream beside those that run, if anybody. @param not who must not */
+  spare(not?: string): string | undefined
+  /**
+   * One more stream, asked for once.
+   *
+   * @returns undefined when the upstream could not give it
+   * @throws the signal's reason
+   */
   beside(wanted: Beside): Promise<BlobBytes | undefined>
+  /** It came too slowly, or did not answer: others do the rest. */
+  outpaced(upstream: string): void
   /** The whole did not match its digest, and these upstreams gave bytes of it that were wrong: they are not asked again. */
   lied(upstreams: readonly string[]): void
   /** One of these gave wrong bytes: from here on one upstream at a time, and these after all others. */
   doubt(upstreams: readonly string[]): void
   /** The download is over: nothing more is asked. Called once. */
   close(): void
+}
+
+/** A source broke its promises in a way that asking it again would not mend. */
+export class ContradictionError extends Error {
+  override readonly name = 'ContradictionError'
 }

@@ -1,6 +1,8 @@
 import { EventLoopLoad } from '../lib/event-loop-load.js'
-import type { BlobBytes, BlobSource } from './blob-source.js'
+import { type BlobBytes, type BlobSource, ContradictionError } from './blob-source.js'
+import { ClaimStream } from './claim-stream.js'
 import type { Contributions } from './contributions.js'
+import { Demand, type Position } from './demand.js'
 import type { RunningDigest } from './running-digest.js'
 import { type Claim, Segments } from './segments.js'
 import type { Spool } from './spool.js'
@@ -20,17 +22,12 @@ export interface DownloadDeps {
   contributions: Contributions
   segments: SegmentOptions
   signal: AbortSignal
-  /** Where readers are, and whether they wait for bytes there. */
+  /** Where readers are (demand.ts). */
   positions: () => readonly Position[]
   /** A stream has begun. @returns false when what is held cannot be a part of what this upstream has, and was cleared */
   begun: (stream: BlobBytes) => Promise<boolean>
   /** Bytes have come; resolves when more may. */
   arrived: () => Promise<void>
-}
-
-export interface Position {
-  position: number
-  waiting: boolean
 }
 
 /** So much is worth no further stream. */
@@ -40,12 +37,6 @@ const BUSY = 0.85
 /** How often it is looked after streams that stand still and readers who wait; at most twice as often when asked to. */
 const LOOK_EVERY_MS = 50
 
-/** A stream that is being read. */
-interface Running {
-  claim: Claim
-  stream: BlobBytes
-}
-
 /**
  * Brings what is missing of a blob from its source into the spool. One stream runs until the end, changing its upstream
  * as often as it must; as long as that would take too long, others run beside it and take segments from it, or
@@ -54,7 +45,8 @@ interface Running {
 export class Download {
   readonly #deps: DownloadDeps
   readonly #segments: Segments
-  readonly #running = new Set<Running>()
+  readonly #demand: Demand
+  readonly #streams = new Set<ClaimStream>()
   readonly #helpers = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   #ended = false
@@ -68,24 +60,31 @@ export class Download {
       segmentBytes: deps.segments.size,
       now: () => performance.now(),
     })
+    this.#demand = new Demand({
+      positions: deps.positions,
+      held: deps.spool.held,
+      segments: this.#segments,
+      soonMs: SOON_MS,
+    })
   }
 
   /** Resolves when every byte is held. @param from where to begin, if that is missing. @throws what the source throws */
   async run(from: number): Promise<void> {
     this.#ended = false
+    this.#failure = undefined
     const looking = setInterval(() => this.#look(), LOOK_EVERY_MS)
     try {
       let claim = this.#firstClaim(from)
       while (!this.#isWhole()) {
-        if (claim) await this.#fetch(claim, () => this.#next(claim!))
+        if (claim) await this.#fetch(claim)
         else await this.#oneHelperLess()
-        if (this.#failure) throw this.#failure.error
+        this.#throwIfHelperFailed()
         claim = this.#isWhole() ? undefined : this.#work()
       }
     } finally {
       clearInterval(looking)
       this.#ended = true
-      this.#endOthers()
+      this.#endAll()
       await Promise.all(this.#helpers)
     }
   }
@@ -95,9 +94,9 @@ export class Download {
     this.#segments.size = bytes
   }
 
-  /** Ends every stream that runs. */
+  /** Ends every stream. */
   destroy(): void {
-    for (const { stream } of this.#running) stream.destroy()
+    for (const stream of this.#streams) stream.destroy()
   }
 
   /** A reader has begun to wait. */
@@ -107,14 +106,13 @@ export class Download {
 
   /** Looks who stands still and who waits, and whether one more stream pays. */
   #look(): void {
+    this.#endStrays()
     if (!this.#isSegmented()) return
     this.#lookedAt = performance.now()
-    for (const position of this.#waitingAt()) this.#serve(position)
+    this.#serve()
     // Where this process is what holds things up, more streams make it no quicker.
     if (this.#load.lately() > BUSY) return
-    for (const { claim, stream } of this.#running) {
-      if (this.#segments.isSilent(claim) && this.#deps.source.spare(stream.upstream)) this.#relieve({ claim, stream })
-    }
+    for (const stream of this.#streams) this.#relieve(stream)
     this.#spread()
   }
 
@@ -134,13 +132,17 @@ export class Download {
     const { source, spool, segments } = this.#deps
     const { sizeBytes = 0 } = source
     const isSlow = sizeBytes >= segments.minBlob && !(source.usualMs(sizeBytes) <= SOON_MS)
-    return isSlow && spool.keeps ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
+    if (!spool.keeps) return this.#segments.claimRest(spool.held.endAt(0))
+    return isSlow ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
   }
 
   /** What the one stream that runs until the end does next; nothing while others have all that is left. */
   #work(): Claim | undefined {
-    if (!this.#isSegmented()) return this.#segments.claimRest(this.#deps.spool.held.endAt(0))
-    const wanted = this.#waitingAt().find((position) => this.#isLate(position))
+    const { spool } = this.#deps
+    // What follows the beginning may still be another's, and nothing else is of use.
+    if (!spool.keeps && this.#helpers.size > 0) return undefined
+    if (!this.#isSegmented()) return this.#segments.claimRest(spool.held.endAt(0))
+    const wanted = this.#demand.late
     const waited = wanted === undefined ? undefined : this.#segments.claimAt(wanted)
     if (waited) return waited
     const alone = this.#helpers.size === 0 && this.#segments.remainingMs <= SOON_MS
@@ -149,61 +151,52 @@ export class Download {
 
   /** Starts streams beside those that run, as long as it pays. */
   #spread(): void {
-    while (this.#deps.source.spare() && this.#segments.remainingMs > SOON_MS) {
+    for (;;) {
+      const upstream = this.#deps.source.spare()
+      if (upstream === undefined || this.#segments.remainingMs <= SOON_MS) return
       const claim = this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim
       if (!claim) return
-      this.#help(claim)
+      this.#help(claim, upstream)
     }
   }
 
-  /** Sees that a reader gets what it waits for: in a stream of its own, or in place of what nobody waits for. */
-  #serve(position: number): void {
-    if (!this.#isLate(position)) return
-    if (this.#deps.source.spare()) {
-      const claim = this.#segments.claimAt(position)
-      if (claim) this.#help(claim)
-      return
+  /** Sees that readers get what they wait for: in a stream of its own, or in place of what nobody waits for. */
+  #serve(): void {
+    let useless: ClaimStream[] | undefined
+    for (const position of this.#demand.waiting) {
+      if (!this.#demand.isLate(position)) continue
+      const upstream = this.#deps.source.spare()
+      if (upstream === undefined) {
+        // In its place comes what a reader waits for: `#work` looks for that first.
+        useless ??= this.#demand.unwanted(this.#streams)
+        const stream = useless.pop()
+        if (!stream) return
+        stream.giveUp()
+      } else {
+        const claim = this.#segments.claimAt(position)
+        if (claim) this.#help(claim, upstream)
+      }
     }
-    // In its place comes what a reader waits for: `#work` looks for that first.
-    const useless = [...this.#running].find(({ claim }) => claim.bytes > 0 && !this.#isFollowed(claim))
-    if (useless) this.#giveUp(useless)
-  }
-
-  #isFollowed(claim: Claim): boolean {
-    const { positions, spool } = this.#deps
-    return positions().some(({ position }) => this.#segments.holderOf(spool.held.endAt(position)) === claim)
-  }
-
-  #waitingAt(): number[] {
-    return this.#deps.positions().flatMap(({ position, waiting }) => (waiting ? [position] : []))
-  }
-
-  #isLate(position: number): boolean {
-    const { held } = this.#deps.spool
-    if (held.endAt(position) > position || position >= this.#segments.size) return false
-    const holder = this.#segments.holderOf(position)
-    return !holder || this.#segments.msUntil(position, holder) > SOON_MS
   }
 
   /** Gives what a silent stream has not got to another upstream. */
-  #relieve({ claim, stream }: Running): void {
+  #relieve(stream: ClaimStream): void {
+    const { source } = this.#deps
+    const { claim, upstream } = stream
+    if (upstream === undefined || stream.isOver || !this.#segments.isSilent(claim)) return
+    const other = source.spare(upstream)
+    if (other === undefined) return
+    source.outpaced(upstream)
     const rest = this.#segments.claimOf(claim)
-    stream.outpaced()
-    stream.destroy()
-    if (rest) this.#help(rest, stream.upstream)
+    stream.giveUp()
+    if (rest) this.#help(rest, other)
   }
 
-  #giveUp({ claim, stream }: Running): void {
-    claim.to = claim.at
-    stream.destroy()
-  }
-
-  /** @param not the upstream that is not to be asked */
-  #help(first: Claim, not?: string): void {
-    const helper = this.#helpWith(first, not)
+  #help(first: Claim, upstream: string): void {
+    const helper = this.#helpWith(first, upstream)
       .catch((error: unknown) => {
         this.#failure ??= { error }
-        this.#endOthers()
+        this.#endAll()
       })
       .finally(() => {
         this.#helpers.delete(helper)
@@ -212,95 +205,104 @@ export class Download {
     this.#helpers.add(helper)
   }
 
-  async #helpWith(first: Claim, not: string | undefined): Promise<void> {
-    const { source, signal } = this.#deps
+  async #helpWith(first: Claim, asked: string): Promise<void> {
     let claim: Claim | undefined = first
-    for (let other = not; claim; other = undefined) {
-      const { at, to } = claim
-      const good = await this.#fetch(claim, () => source.beside({ from: at, to, signal, not: other }))
-      claim = good && this.#isSegmented() && source.spare() ? this.#work() : undefined
+    let upstream: string | undefined = asked
+    while (claim && upstream !== undefined) {
+      const good: boolean = await this.#fetch(claim, upstream)
+      upstream = good && this.#isSegmented() ? this.#deps.source.spare() : undefined
+      claim = upstream === undefined ? undefined : this.#work()
     }
   }
 
-  #next({ at, to }: Claim): Promise<BlobBytes> {
-    const end = to < this.#segments.size ? to : undefined
-    return this.#deps.source.next(at, end, this.#deps.signal)
+  #open({ signal }: ClaimStream, { at, to }: Claim, upstream: string | undefined): Promise<BlobBytes | undefined> {
+    const { source } = this.#deps
+    if (upstream !== undefined) return source.beside({ from: at, to, upstream, signal })
+    return source.next(at, to < this.#segments.size ? to : undefined, signal)
   }
 
-  /** Fetches what a claim has, in one stream. @returns whether the stream did what it was to do */
-  async #fetch(claim: Claim, open: () => Promise<BlobBytes | undefined>): Promise<boolean> {
-    let running: Running | undefined
+  /**
+   * Fetches what a claim has, in one stream.
+   *
+   * @param upstream who is to give it beside the one that runs until the end, which this is when left out
+   * @returns whether the stream did what it was to do
+   */
+  async #fetch(claim: Claim, upstream?: string): Promise<boolean> {
+    const stream = new ClaimStream({ claim, asked: upstream, signal: this.#deps.signal })
+    this.#streams.add(stream)
     try {
-      const stream = await open()
-      if (!stream) return false
-      running = { claim, stream }
-      this.#running.add(running)
+      const bytes = await this.#open(stream, claim, upstream)
+      if (!bytes) return false
+      stream.bytes = bytes
       this.#segments.begun(claim)
-      if (stream.toEnd) this.#segments.extend(claim)
-      if (await this.#deps.begun(stream)) await this.#consume(running)
+      if (bytes.toEnd && !stream.isOver) this.#segments.extend(claim)
+      if (await this.#deps.begun(bytes)) await this.#consume(stream, bytes)
       return true
     } catch (error) {
       this.#deps.signal.throwIfAborted()
-      if (error instanceof ContradictionError || !running) throw error
+      if (error instanceof ContradictionError) throw error
       // Another has its work: it was ended for that, and nobody is at fault.
-      if (claim.at >= claim.to) return true
-      running.stream.failed(error)
+      if (stream.isOver) return true
+      if (!stream.bytes) throw error
+      stream.bytes.failed(error)
       return false
     } finally {
       this.#segments.release(claim)
-      if (running) this.#running.delete(running)
-      running?.stream.destroy()
+      this.#streams.delete(stream)
+      stream.destroy()
     }
   }
 
-  async #consume(running: Running): Promise<void> {
-    const { claim, stream } = running
-    const { signal, arrived } = this.#deps
-    const { to } = claim
-    for await (const chunk of stream.body) {
+  async #consume(stream: ClaimStream, { body, upstream, toEnd }: BlobBytes): Promise<void> {
+    const { claim } = stream
+    const { signal, arrived, contributions } = this.#deps
+    for await (const chunk of body) {
       signal.throwIfAborted()
       if (claim.at + chunk.length > this.#segments.size)
-        throw new ContradictionError(`more bytes came from ${stream.upstream} than it announced`)
+        throw new ContradictionError(`more bytes came from ${upstream} than it announced`)
       this.#endStrays()
       const left = Math.max(0, claim.to - claim.at)
-      this.#put(running, chunk.subarray(0, left))
+      this.#put(claim, chunk.subarray(0, left), upstream)
       await arrived()
+      this.#segments.awaited(claim)
       // A stream that ends here by itself is let end: its connection can be used again.
-      if (chunk.length > left || (claim.at >= claim.to && claim.to < to)) return
+      if (chunk.length > left || (stream.isOver && claim.to < (toEnd ? this.#segments.size : stream.to))) return
     }
     // It answers for the end as well, even where it had no byte to give.
-    this.#deps.contributions.add(stream.upstream, claim.at, 0)
+    contributions.add(upstream, claim.at, 0)
     if (this.#segments.size === Number.POSITIVE_INFINITY) this.#segments.size = claim.at
   }
 
-  #put({ claim, stream }: Running, chunk: Buffer): void {
+  #put(claim: Claim, chunk: Buffer, upstream: string): void {
     if (chunk.length === 0) return
     const { hash, spool, contributions } = this.#deps
     hash.offer(claim.at, chunk)
     spool.append(claim.at, chunk)
-    contributions.add(stream.upstream, claim.at, chunk.length)
+    contributions.add(upstream, claim.at, chunk.length)
     this.#segments.arrived(claim, chunk.length)
   }
 
-  /** Where nothing can be put down any more only what follows is of use. */
+  /** Where nothing can be put down any more only what follows is of use, and that only from who has begun. */
   #endStrays(): void {
     const { spool } = this.#deps
     if (spool.keeps) return
     const end = spool.held.endAt(0)
-    for (const running of this.#running) if (running.claim.at !== end) this.#giveUp(running)
+    for (const stream of this.#streams) {
+      const { claim, isBeside, bytes } = stream
+      if (claim.at !== end || (isBeside && !bytes)) stream.giveUp()
+    }
   }
 
-  #endOthers(): void {
-    for (const running of this.#running) this.#giveUp(running)
+  #endAll(): void {
+    for (const stream of this.#streams) stream.giveUp()
+  }
+
+  #throwIfHelperFailed(): void {
+    if (this.#failure) throw this.#failure.error
   }
 
   /** Resolves when a stream beside has ended, or there is none. */
   async #oneHelperLess(): Promise<void> {
     if (this.#helpers.size > 0) await Promise.race(this.#helpers)
   }
-}
-
-/** A source broke its promises in a way that asking it again would not mend. */
-export class ContradictionError extends Error {
-  override readonly name = 'ContradictionError'
 }

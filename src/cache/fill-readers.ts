@@ -42,6 +42,7 @@ export class FillReaders {
     return Math.min(...[...this.#cursors].map(({ position }) => position))
   }
 
+  /** Where they are; of those who wait the one who waits longest comes first. */
   get positions(): readonly { position: number; waiting: boolean }[] {
     return [...this.#cursors]
   }
@@ -90,6 +91,8 @@ export class FillReaders {
       if (end && 'failure' in end) throw new Error('the blob could not be fetched', { cause: end.failure })
       if (end && position >= end.size) return 0
       cursor.waiting = true
+      // In the order in which they began to wait: those who were woken for nothing wait again in the same order.
+      if (this.#cursors.delete(cursor)) this.#cursors.add(cursor)
       this.#view.onWaiting()
       await this.changed()
       cursor.waiting = false

@@ -9,7 +9,7 @@ export interface Claim {
   bytes: number
   /** When its stream began; milliseconds. */
   beganAt: number
-  /** How often it was looked at since its last byte. */
+  /** How often it was looked at since its last byte; far below 0 while what it got is being put down. */
   quietLooks: number
 }
 
@@ -151,6 +151,11 @@ export class Segments {
   arrived(claim: Claim, bytes: number): void {
     claim.at += bytes
     claim.bytes += bytes
+    claim.quietLooks = Number.NEGATIVE_INFINITY
+  }
+
+  /** What arrived has been put down: from now on it waits for its upstream. */
+  awaited(claim: Claim): void {
     claim.quietLooks = 0
   }
 

@@ -20,8 +20,6 @@ export interface ManifestHead {
 export interface TransferStream extends BlobStream {
   /** It cannot be read on; an error that is not the upstream's does not count against it. */
   failed(error: unknown): void
-  /** Others do the rest, because it came too slowly. */
-  outpaced(): void
 }
 
 /** A blob's bytes from some offset on. Whoever opened it reads `body` to its end or calls `destroy`. */

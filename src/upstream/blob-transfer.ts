@@ -89,21 +89,26 @@ export class BlobTransfer {
     return (bytes * 1000) / (first?.upstream.client.traffic.measured('blob').bytesPerSecond?.value ?? Number.NaN)
   }
 
-  /** Whether an upstream that has not failed yet can give one more stream at once. @param not the one that it must not be */
-  spare(not?: string): boolean {
-    return this.#spareLane(not) !== undefined
+  /** An upstream that has not failed yet and can give one more stream at once, of those the one that gives the fewest. @param not who must not */
+  spare(not?: string): string | undefined {
+    return this.#careful ? undefined : this.#lanes.spare({ not })?.name
   }
 
   /**
-   * A stream of one part beside others: of the upstream that gives the fewest so far.
+   * A stream of one part beside others, of the upstream that `spare` has just named.
    *
    * @returns undefined when it could not give it: it is not asked beside others again
    * @throws the signal's reason
    */
-  async beside(wanted: { from: number; to: number; not?: string | undefined; signal: AbortSignal }) {
-    const lane = this.#spareLane(wanted.not)
+  async beside(wanted: { from: number; to: number; upstream: string; signal: AbortSignal }) {
+    const lane = this.#careful ? undefined : this.#lanes.spare({ name: wanted.upstream })
     const opened = lane && (await this.#open(lane, wanted, wanted.signal, () => {}, true))
     return opened && this.#followed(opened, wanted)
+  }
+
+  /** It came too slowly, or did not answer in time: asked again only if nobody else can be. */
+  outpaced(upstream: string): void {
+    this.#lanes.outpaced(upstream)
   }
 
   /**
@@ -135,10 +140,6 @@ export class BlobTransfer {
   /** Nothing more will be asked of it. */
   close(): void {
     this.#lanes.leave()
-  }
-
-  #spareLane(not: string | undefined): Lane | undefined {
-    return this.#careful ? undefined : this.#lanes.spare(not)
   }
 
   /** Asks each lane once, until one gives a stream. */
@@ -240,10 +241,6 @@ export class BlobTransfer {
         const known = error instanceof UpstreamError
         goOn(known && error.kind === 'down' && progressed ? 0 : 1)
         if (known) lane.failed(error)
-      },
-      outpaced() {
-        goOn(1)
-        lane.tooSlow = true
       },
     }
   }

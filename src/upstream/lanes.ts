@@ -44,10 +44,15 @@ export class Lanes {
     this.#lanes = this.#lanes.toSorted((a, b) => doubtOf(a) - doubtOf(b))
   }
 
-  /** Of those that can give one more stream at once the one that gives the fewest. @param not the one that it must not be */
-  spare(not: string | undefined): Lane | undefined {
-    const spare = this.#lanes.filter((lane) => lane.name !== not && lane.isSpare)
+  /** Of those that can give one more stream at once the one that gives the fewest. @param name who it must be @param not who it must not be */
+  spare({ name, not }: { name?: string | undefined; not?: string | undefined }): Lane | undefined {
+    const spare = this.#lanes.filter((lane) => lane.name !== not && lane.name === (name ?? lane.name) && lane.isSpare)
     return spare.toSorted((a, b) => a.streams - b.streams)[0]
+  }
+
+  /** From now on it is asked only if nobody else can be. */
+  outpaced(name: string): void {
+    for (const lane of this.#lanes) lane.tooSlow ||= lane.name === name
   }
 
   /** Whether somebody else is worth leaving `lane` for. */

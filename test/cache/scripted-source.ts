@@ -41,7 +41,6 @@ export class ScriptedSource implements BlobSource {
       toEnd: true,
       destroy() {},
       failed: (error) => this.failures.push(error),
-      outpaced() {},
     }
   }
 
@@ -49,9 +48,9 @@ export class ScriptedSource implements BlobSource {
     return 0
   }
 
-  spare(): boolean {
-    return false
-  }
+  spare(): undefined {}
+
+  outpaced(): void {}
 
   async beside(_wanted: Beside): Promise<undefined> {
     return undefined

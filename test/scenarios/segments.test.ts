@@ -40,14 +40,14 @@ describe('a large blob', () => {
   })
   afterEach(closeAll)
 
-  const start = (segments: Record<string, unknown> = SEGMENTS, storage?: string) =>
+  const start = (segments: Record<string, unknown> = SEGMENTS, storage?: string, firstByte = '5s') =>
     startMirror({
       registries: {
         'docker.io': registry(
           upstreams.map(({ url }, at) => ({ name: `m${at}`, url, ...(at === 2 ? { role: 'origin' } : {}) })),
         ),
       },
-      settings: { upstream: { timeouts: { connect: '500ms', firstByte: '5s', idle: '5s' }, segments } },
+      settings: { upstream: { timeouts: { connect: '500ms', firstByte, idle: '5s' }, segments } },
       ...(storage ? { storage } : {}),
     })
 
@@ -94,6 +94,17 @@ describe('a large blob', () => {
 
     expect(ranges(upstreams[1]!).length).toBeLessThan(3)
     expect(blobBytes([upstreams[0]!, upstreams[2]!]) / SIZE).toBeLessThan(1.05)
+  })
+
+  test('with an upstream that never answers does not wait for it', async () => {
+    upstreams[1]!.fault = onBlobs({ kind: 'hang' })
+    mirror = await start(SEGMENTS, undefined, '60s')
+    await mirror.manifest(REPOSITORY, 'v1')
+
+    expect(await pull()).toMatchObject({ status: 200, digest: layer })
+
+    expect(ranges(upstreams[1]!)).toHaveLength(1)
+    expect(blobBytes(upstreams) / SIZE).toBeLessThan(1.05)
   })
 
   test('whose only good upstream is the last comes from there alone', async () => {
