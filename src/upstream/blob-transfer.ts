@@ -46,6 +46,8 @@ export class BlobTransfer {
   readonly #joining: () => readonly Upstream[]
   readonly #lanes: Lanes
   #size: number | undefined
+  /** Bytes of it have been given that hold: nobody else may give it another size. */
+  #given = false
   /** Where the next round begins. */
   #turn = 0
   /** Whether bytes have come since the last `next`. */
@@ -127,6 +129,7 @@ export class BlobTransfer {
       upstream.health.quarantine(error)
     }
     this.#size = this.sizeBytes
+    this.#given = false
   }
 
   /** One of these gave what does not match: from now on one upstream at a time, these last, and of them origins before mirrors. */
@@ -135,6 +138,7 @@ export class BlobTransfer {
     this.#turn = 0
     this.#careful = true
     this.#size = this.sizeBytes
+    this.#given = false
   }
 
   /** Nothing more will be asked of it. */
@@ -204,7 +208,7 @@ export class BlobTransfer {
   #first(opened: Opened, part: Part): TransferStream {
     const { from } = part
     const { size } = opened.stream
-    this.#size = from > 0 ? (this.#size ?? size) : (size ?? this.#size)
+    this.#size = from > 0 || this.#given ? (this.#size ?? size) : (size ?? this.#size)
     const index = this.#lanes.indexOf(opened.lane)
     const goOn = (steps: 0 | 1) => {
       this.#turn = index + steps
@@ -226,6 +230,7 @@ export class BlobTransfer {
       if (!progressed) goOn(0)
       progressed = true
       this.#progressed = true
+      this.#given = true
     }
     return {
       body: this.#watched(opened, part, { arrived, leave }),
@@ -252,7 +257,7 @@ export class BlobTransfer {
 
   #checkSize(stream: BlobStream, from: number): void {
     const differs = this.#size !== undefined && stream.size !== undefined && stream.size !== this.#size
-    if (differs && (from > 0 || this.sizeBytes !== undefined)) {
+    if (differs && (from > 0 || this.#given || this.sizeBytes !== undefined)) {
       stream.destroy()
       const message = `the blob has ${stream.size} bytes there, ${this.#size} elsewhere`
       throw new UpstreamError('lying', message, { upstream: stream.upstream })
