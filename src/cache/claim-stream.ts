@@ -63,3 +63,21 @@ export class ClaimStream {
     this.#ending.abort(new Error('the stream is not needed any more'))
   }
 }
+
+/** The streams of one download. */
+export class ClaimStreams extends Set<ClaimStream> {
+  /** Closes them all without a word on their claims. */
+  destroy(): void {
+    for (const stream of this) stream.destroy()
+  }
+
+  /** Ends them all. */
+  giveUp(): void {
+    for (const stream of this) stream.giveUp()
+  }
+
+  /** Where nothing can be put down any more: only what follows at `end` is of use, and that only from who has begun. */
+  giveUpAllBut(end: number): void {
+    for (const stream of this) if (stream.claim.at !== end || (stream.isBeside && !stream.bytes)) stream.giveUp()
+  }
+}

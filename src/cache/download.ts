@@ -1,6 +1,6 @@
 import { EventLoopLoad } from '../lib/event-loop-load.js'
 import { type BlobBytes, type BlobSource, ContradictionError } from './blob-source.js'
-import { ClaimStream } from './claim-stream.js'
+import { ClaimStream, ClaimStreams } from './claim-stream.js'
 import type { Contributions } from './contributions.js'
 import { Demand, type Position } from './demand.js'
 import type { RunningDigest } from './running-digest.js'
@@ -46,7 +46,7 @@ export class Download {
   readonly #deps: DownloadDeps
   readonly #segments: Segments
   readonly #demand: Demand
-  readonly #streams = new Set<ClaimStream>()
+  readonly #streams = new ClaimStreams()
   readonly #helpers = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   #ended = false
@@ -84,7 +84,7 @@ export class Download {
     } finally {
       clearInterval(looking)
       this.#ended = true
-      this.#endAll()
+      this.#streams.giveUp()
       await Promise.all(this.#helpers)
     }
   }
@@ -96,7 +96,7 @@ export class Download {
 
   /** Ends every stream. */
   destroy(): void {
-    for (const stream of this.#streams) stream.destroy()
+    this.#streams.destroy()
   }
 
   /** A reader has begun to wait. */
@@ -106,7 +106,8 @@ export class Download {
 
   /** Looks who stands still and who waits, and whether one more stream pays. */
   #look(): void {
-    this.#endStrays()
+    const { spool } = this.#deps
+    if (!spool.keeps) this.#streams.giveUpAllBut(spool.held.endAt(0))
     if (!this.#isSegmented()) return
     this.#lookedAt = performance.now()
     this.#serve()
@@ -196,7 +197,7 @@ export class Download {
     const helper = this.#helpWith(first, upstream)
       .catch((error: unknown) => {
         this.#failure ??= { error }
-        this.#endAll()
+        this.#streams.giveUp()
       })
       .finally(() => {
         this.#helpers.delete(helper)
@@ -255,12 +256,12 @@ export class Download {
 
   async #consume(stream: ClaimStream, { body, upstream, toEnd }: BlobBytes): Promise<void> {
     const { claim } = stream
-    const { signal, arrived, contributions } = this.#deps
+    const { signal, arrived, contributions, spool } = this.#deps
     for await (const chunk of body) {
       signal.throwIfAborted()
       if (claim.at + chunk.length > this.#segments.size)
         throw new ContradictionError(`more bytes came from ${upstream} than it announced`)
-      this.#endStrays()
+      if (!spool.keeps) this.#streams.giveUpAllBut(spool.held.endAt(0))
       const left = Math.max(0, claim.to - claim.at)
       this.#put(claim, chunk.subarray(0, left), upstream)
       await arrived()
@@ -280,21 +281,6 @@ export class Download {
     spool.append(claim.at, chunk)
     contributions.add(upstream, claim.at, chunk.length)
     this.#segments.arrived(claim, chunk.length)
-  }
-
-  /** Where nothing can be put down any more only what follows is of use, and that only from who has begun. */
-  #endStrays(): void {
-    const { spool } = this.#deps
-    if (spool.keeps) return
-    const end = spool.held.endAt(0)
-    for (const stream of this.#streams) {
-      const { claim, isBeside, bytes } = stream
-      if (claim.at !== end || (isBeside && !bytes)) stream.giveUp()
-    }
-  }
-
-  #endAll(): void {
-    for (const stream of this.#streams) stream.giveUp()
   }
 
   #throwIfHelperFailed(): void {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { RangeSet } from '../../src/lib/range-set.js'
+import { seeded } from '../helpers/seeded.js'
 
 describe('RangeSet', () => {
   test('spans that touch or overlap become one', () => {
@@ -56,12 +57,3 @@ describe('RangeSet', () => {
     }
   })
 })
-
-/** The same numbers from 0 to 1 each time. */
-function seeded(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return state / 2_147_483_648
-  }
-}
