@@ -27,6 +27,7 @@ test.each([{ upstreams: ['a'] as const }, { upstreams: ['a', 'b'] as const }])(
     const asked = stage.proxies.flatMap(({ blobs }) => blobs.filter(({ reference }) => reference === digest))
     expect(asked.map(({ range }) => range)).toEqual([undefined, `bytes=${size / 2}-`])
     expect(sum(asked.map(({ bytes }) => bytes))).toBe(size)
+    await mirror.later(HOUR_MS)
     expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
   },
 )
@@ -99,6 +100,7 @@ test.each(MORE)(
     expect(stage.proxy('b').blobs.map(({ reference }) => reference)).toContain(digest)
 
     await a.heal()
+    await mirror.later(HOUR_MS)
     expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
   },
 )

@@ -12,6 +12,8 @@ import { WORLD } from './world.js'
 const KIB = 1024
 const MIB = 1024 * KIB
 const MINUTE_MS = 60_000
+/** What was measured of an upstream is old then. */
+const HOUR_MS = 60 * MINUTE_MS
 
 const authority = new Authority()
 const stage = useStage({
@@ -110,6 +112,7 @@ test.each(FORBIDDEN)('F59 a redirect leads %s: it is not followed, the next upst
   expect(a.blobs.length).toBeLessThanOrEqual(2 * 6)
 
   await a.heal()
+  await mirror.later(HOUR_MS)
   expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
 })
 
@@ -156,6 +159,7 @@ test('F59 a redirect leads from https to http: it is not followed, the next upst
   expect(store.accepted).toBe(0)
 
   await secure.heal()
+  await mirror.later(HOUR_MS)
   expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('secure')
 })
 
@@ -183,6 +187,7 @@ test('F60 where a registry redirects to is out of reach: the next upstream gives
   expect((await mirror.standing('a')).state).toBe('up')
 
   await store.setDoor('open')
+  await mirror.later(HOUR_MS)
   expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
   expect(store.blobs).toHaveLength(2)
 })
