@@ -46,6 +46,8 @@ export class BlobFill {
   /** The first bytes came from an earlier process, whose upstreams nobody knows any more. */
   #inherited = false
   #size: number | undefined
+  /** What it was before all was thrown away. */
+  #formerSize: number | undefined
   #upstream: string | undefined
   #state: 'filling' | 'verified' | 'failed' = 'filling'
   #failure: unknown
@@ -227,6 +229,10 @@ export class BlobFill {
       await this.#clear()
       return false
     }
+    const promised = this.received === 0 ? (this.#size ?? this.#formerSize) : undefined
+    this.#formerSize = undefined
+    // After a lie about the length: whoever was promised that many bytes cannot be given these.
+    if (promised !== undefined && stream.size !== promised && this.#disclosure.told) this.#readers.cut('all')
     if (stream.size !== undefined && stream.size !== this.#size) await this.#resize(stream.size)
     if (this.#size !== undefined) this.#download.size = this.#size
     this.#disclosure.begin(this.#size, this.#spool.keeps)
@@ -234,12 +240,8 @@ export class BlobFill {
   }
 
   async #resize(size: number): Promise<void> {
-    if (this.#size !== undefined) {
-      if (this.received > 0)
-        throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
-      // After a lie about the length: whoever was promised that many bytes cannot be given these.
-      if (this.#disclosure.told) this.#readers.cut('all')
-    }
+    if (this.#size !== undefined && this.received > 0)
+      throw new ContradictionError(`the blob has ${size} bytes at ${this.#upstream} and ${this.#size} elsewhere`)
     this.#size = size
     await this.#keepIfAdmitted(size)
   }
@@ -288,6 +290,8 @@ export class BlobFill {
   async #clear(): Promise<void> {
     await this.#spool.drained()
     this.#download.size = Number.POSITIVE_INFINITY
+    this.#formerSize = this.#size
+    this.#size = undefined
     await this.#spool.clear()
     // Not before there is nothing to read: a write that ends has it read on.
     await this.#hash.reset()

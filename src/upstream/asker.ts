@@ -1,8 +1,8 @@
 import type { Account, Accounts } from './accounts.js'
 import type { Authorization } from './authorizer.js'
 import type { Answer, Connections } from './connections.js'
-import { OutrunError, UpstreamError, type UpstreamFailure } from './errors.js'
-import { header, parseRetryAfter } from './headers.js'
+import { EncodedError, OutrunError, UpstreamError, type UpstreamFailure } from './errors.js'
+import { encodingOf, header, parseRetryAfter } from './headers.js'
 import type { Wanted } from './preference.js'
 import { discard, type Followed, follow } from './redirects.js'
 import type { Slots } from './slots.js'
@@ -35,6 +35,8 @@ export interface Question {
   begun?: (() => void) | undefined
   /** Where an answer was found before, and the next one is looked for first. */
   redirect?: KnownRedirect | undefined
+  /** Whether an answer will do that is compressed although identity was asked for. */
+  encoded?: boolean
   /** Statuses besides 200 and 206 that the caller deals with itself. */
   accept?: readonly number[]
   /** Any status below 500 but 429 will do. */
@@ -96,14 +98,10 @@ export class Asker {
     if (!answer.elsewhere) accounts.answered(account, answer.headers)
     try {
       if (!isWanted(answer.status, question)) throw this.#refusal(answer)
-      const encoding = header(answer.headers, 'content-encoding')?.trim().toLowerCase() ?? 'identity'
-      if (encoding !== 'identity' && encoding !== '') {
-        throw new UpstreamError('lying', `encoded as ${encoding.slice(0, 40)} although identity was asked for`, {
-          upstream,
-          foreign: true,
-        })
-      }
-      return answer
+      const encoding = encodingOf(answer)
+      if (encoding === 'identity' || (encoding === 'gzip' && question.encoded)) return answer
+      const message = `encoded as ${encoding.slice(0, 40)} although identity was asked for`
+      throw new (encoding === 'gzip' ? EncodedError : UpstreamError)('lying', message, { upstream, foreign: true })
     } catch (error) {
       discard(answer)
       throw error

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { Digest } from '../oci/digest.js'
 import { bareType } from '../oci/media-types.js'
 import { parseContentRange } from '../oci/range.js'
@@ -6,8 +7,9 @@ import type { BlobStream } from './answers.js'
 import type { Asker } from './asker.js'
 import { type BodyOptions, readBody } from './body.js'
 import type { Answer } from './connections.js'
+import { gunzipping, isEncodingError } from './encoding.js'
 import { NoRangesError, RefusedAnswerError, UpstreamError } from './errors.js'
-import { contentLength, header } from './headers.js'
+import { contentLength, encodingOf, header } from './headers.js'
 import { Pace } from './pace.js'
 import { discard } from './redirects.js'
 import type { BlobOptions } from './upstream-options.js'
@@ -54,7 +56,7 @@ export class BlobRequests {
     signal: AbortSignal | undefined,
     options: BlobOptions,
   ): Promise<BlobStream> {
-    const { upstream, bodyOptions } = this.#deps
+    const { upstream } = this.#deps
     const { to, sizeBytes = 0, rangeOnly = false, mayLeave } = options
     const ending = new AbortController()
     const either = signal ? AbortSignal.any([signal, ending.signal]) : ending.signal
@@ -72,10 +74,10 @@ export class BlobRequests {
       throw new NoRangesError('lying', `answered ${answer.status} to a range`, { upstream })
     }
     try {
-      const { size, skip, length } = this.#facts(answer, from)
+      const { size, skip, length, bytes } = this.#contentOf(answer, from, options)
       if (rangeOnly && skip > 0) throw new RefusedAnswerError('lying', 'the whole instead of a range', { upstream })
       const pace = mayLeave && this.#paceOf(mayLeave)
-      const body = readBody(answer, { ...bodyOptions(either), skip, length, pace })
+      const body = readBody({ body: bytes }, { ...this.#bodyOptions(either), skip, length, pace })
       const destroy = () => {
         ending.abort(new UpstreamError('down', 'the stream was closed', { upstream }))
         answer.body.destroy()
@@ -117,6 +119,25 @@ export class BlobRequests {
     return { body: nothing(), size, upstream, toEnd: true, destroy() {} }
   }
 
+  /** What the answer holds, undone where it is compressed and its length is not that of the blob. */
+  #contentOf(answer: Answer, from: number, { encoded, sizeBytes }: BlobOptions): BlobFacts & { bytes: Readable } {
+    const facts = this.#facts(answer, from)
+    const isAsIs = encoded === 'as-is' && (sizeBytes === undefined || facts.size === sizeBytes)
+    if (isAsIs || encodingOf(answer) === 'identity') return { ...facts, bytes: answer.body }
+    const length = sizeBytes === undefined ? undefined : sizeBytes - from
+    return { size: sizeBytes, skip: from, length, bytes: gunzipping(answer.body) }
+  }
+
+  #bodyOptions(signal: AbortSignal): Omit<BodyOptions, 'length'> {
+    const { bodyOptions, upstream } = this.#deps
+    const options = bodyOptions(signal)
+    const failure = (cause: unknown) =>
+      isEncodingError(cause)
+        ? new UpstreamError('lying', 'said to be gzip and cannot be undone', { upstream, cause })
+        : options.failure(cause)
+    return { ...options, failure }
+  }
+
   /** RFC 9110, 15.3.7. */
   #facts(answer: Answer, from: number): BlobFacts {
     this.#refusePage(answer)
@@ -141,7 +162,7 @@ export class BlobRequests {
     repository: Repository,
     range: string | undefined,
     signal: AbortSignal | undefined,
-    { begun, redirect }: BlobOptions,
+    { begun, redirect, encoded }: BlobOptions,
   ): Promise<Answer> {
     return this.#deps.asker.ask({
       path,
@@ -151,6 +172,7 @@ export class BlobRequests {
       signal,
       begun,
       redirect,
+      encoded: encoded !== undefined,
       accept: range === undefined ? [] : [400, 416],
     })
   }
@@ -164,8 +186,8 @@ export class BlobRequests {
 const pathOf = (repository: Repository, digest: Digest) => `/v2/${repository}/blobs/${digest}`
 
 /** Without an end where it reaches to the end of the blob: who knows its size only by hearsay may be wrong. */
-function rangeOf(from: number, to: number | undefined, { noRange }: BlobOptions): string | undefined {
-  if (noRange || (from === 0 && to === undefined)) return undefined
+function rangeOf(from: number, to: number | undefined, { noRange, encoded }: BlobOptions): string | undefined {
+  if (noRange || encoded || (from === 0 && to === undefined)) return undefined
   return `bytes=${from}-${to === undefined ? '' : to - 1}`
 }
 

@@ -121,6 +121,7 @@ export class BlobTransfer {
     const lanes = this.#lanes.thatGave(upstreams)
     const mirrors = lanes.filter(({ upstream }) => upstream.client.options.role === 'mirror')
     for (const lane of mirrors.length > 0 ? mirrors : lanes) {
+      if (lane.mismatched()) continue
       const { upstream } = lane
       const error = new UpstreamError('lying', 'the blob does not match its digest', { upstream: upstream.name })
       lane.lied = true
@@ -189,7 +190,16 @@ export class BlobTransfer {
         return undefined
       }
       const mayLeave = () => this.#lanes.better(lane)
-      const options = { to, sizeBytes: this.#size, noRange: lane.noRanges, rangeOnly, redirect, mayLeave, begun }
+      const options = {
+        to,
+        sizeBytes: this.#size,
+        noRange: lane.noRanges,
+        encoded: lane.encoded,
+        rangeOnly,
+        redirect,
+        mayLeave,
+        begun,
+      }
       const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
       this.#checkSize(stream, from)
       upstream.health.answered()

@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import { Deadline } from '../lib/deadline.js'
 import type { Bandwidth } from './bandwidth.js'
 import type { Answer } from './connections.js'
@@ -29,7 +30,10 @@ export interface BodyOptions {
  * @throws {UpstreamError} `slow` when no byte comes for `idleMs` or the pace says so, `down` when it breaks off or ends early, `lying` when it is
  *   longer than announced; the signal's reason when it aborts
  */
-export async function* readBody({ body }: Answer, options: BodyOptions): AsyncGenerator<Buffer, void, undefined> {
+export async function* readBody(
+  { body }: { body: Readable },
+  options: BodyOptions,
+): AsyncGenerator<Buffer, void, undefined> {
   const { upstream, length, failure, signal } = options
   let skip = options.skip ?? 0
   let arrived = 0

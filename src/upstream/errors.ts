@@ -65,6 +65,9 @@ export class RefusedAnswerError extends UpstreamError {}
 /** It gives no range of this blob: it can only be asked for the whole. */
 export class NoRangesError extends RefusedAnswerError {}
 
+/** Compressed although identity was asked for: it would have to be undone. */
+export class EncodedError extends UpstreamError {}
+
 /** No upstream could serve it; `failures` has what each said, in the order they were asked. */
 export class AllUpstreamsFailedError extends Error {
   override readonly name = 'AllUpstreamsFailedError'

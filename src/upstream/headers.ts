@@ -21,6 +21,12 @@ export function contentLength(headers: IncomingHttpHeaders): number | undefined 
   return Number.isSafeInteger(length) ? length : undefined
 }
 
+/** The Content-Encoding in lower case: `identity` where there is none, `gzip` for x-gzip as well (RFC 9110, 8.4.1.3). */
+export function encodingOf({ headers }: { headers: IncomingHttpHeaders }): string {
+  const encoding = header(headers, 'content-encoding')?.trim().toLowerCase() || 'identity'
+  return encoding === 'x-gzip' ? 'gzip' : encoding
+}
+
 /** What is left of a quota of pulls, as Docker Hub tells it. */
 export interface RateLimit {
   limit: number

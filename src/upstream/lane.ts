@@ -1,4 +1,4 @@
-import { NoRangesError, type RefusedAnswerError, type UpstreamError } from './errors.js'
+import { EncodedError, NoRangesError, type RefusedAnswerError, type UpstreamError } from './errors.js'
 import type { Upstream } from './upstream.js'
 import type { KnownRedirect } from './upstream-options.js'
 
@@ -21,6 +21,8 @@ export class Lane {
   alone = false
   /** It refuses ranges, and is asked for the whole. */
   noRanges = false
+  /** It compresses although identity is asked for; what is to be done with that. */
+  encoded: 'as-is' | 'undone' | undefined
   /** It has given a stream, so that where it redirects to is known. */
   answered = false
   streams = 0
@@ -60,6 +62,7 @@ export class Lane {
     this.lastError = error
     this.alone = true
     this.tooSlow ||= error.trickling
+    if (error instanceof EncodedError) this.encoded ??= 'as-is'
     this.upstream.failed(this.#repository, error)
   }
 
@@ -68,6 +71,13 @@ export class Lane {
     this.alone = true
     this.noRanges ||= error instanceof NoRangesError
     this.lastError = error
+  }
+
+  /** What it gave did not match. @returns whether that was no lie: what it had compressed was not undone */
+  mismatched(): boolean {
+    const excused = this.encoded === 'as-is'
+    if (excused) this.encoded = 'undone'
+    return excused
   }
 
   /** It was not asked at all. */

@@ -13,7 +13,8 @@ import { BlobRequests } from './blob-requests.js'
 import { type BodyOptions, readWhole } from './body.js'
 import { type Answer, Connections } from './connections.js'
 import type { EgressOptions } from './egress.js'
-import { contentLength, header } from './headers.js'
+import { gunzipped } from './encoding.js'
+import { contentLength, encodingOf, header } from './headers.js'
 import { listReferrers, listTags } from './listings.js'
 import { checkManifest, checkManifestType } from './manifest-answer.js'
 import type { Lookup } from './name-lookup.js'
@@ -109,8 +110,10 @@ export class RegistryClient {
     begun?: () => void,
   ): Promise<FetchedManifest> {
     const path = `/v2/${repository}/manifests/${printReference(reference)}`
-    const answer = await this.#asker.ask({ path, repository, headers: { accept: MANIFEST_ACCEPT }, signal, begun })
-    const bytes = await this.#whole(answer, signal)
+    const headers = { accept: MANIFEST_ACCEPT }
+    const answer = await this.#asker.ask({ path, repository, headers, encoded: true, signal, begun })
+    const whole = await this.#whole(answer, signal)
+    const bytes = encodingOf(answer) === 'gzip' ? gunzipped(whole, MANIFEST_LIMIT, this.name) : whole
     const checked = checkManifest({
       reference,
       bytes,
@@ -134,6 +137,7 @@ export class RegistryClient {
       path,
       repository,
       headers: { accept: MANIFEST_ACCEPT },
+      encoded: true,
       signal,
       begun,
     })
@@ -144,7 +148,7 @@ export class RegistryClient {
     return {
       digest: isDigest(digest) ? digest : undefined,
       mediaType,
-      size: contentLength(headers),
+      size: encodingOf(answer) === 'identity' ? contentLength(headers) : undefined,
       upstream: this.name,
     }
   }

@@ -49,6 +49,11 @@ export interface BlobOptions {
   sizeBytes?: number | undefined
   /** Asks for the whole, and drops what comes before the first byte that is wanted. */
   noRange?: boolean
+  /**
+   * For one that compresses although identity is asked for: taken as it is, which it may be all the same, where its length
+   * is not known to be another, or else undone.
+   */
+  encoded?: 'as-is' | 'undone' | undefined
   /** Whether the whole in place of a range is of no use. */
   rangeOnly?: boolean
   redirect?: KnownRedirect | undefined

@@ -57,7 +57,8 @@ test.each(ENCODED)(
     expect(encoded.met).toBeGreaterThan(0)
     const readings = [pulled.manifest, pulled.config, ...pulled.layers]
     for (const { headers } of readings) expect(headers).not.toHaveProperty('content-encoding')
-    expect(readings.map(({ source }) => source)).toEqual(['b', 'b', 'b'])
+    // A manifest is undone and checked at once; a blob is asked of the next one first.
+    expect(readings.map(({ source }) => source)).toEqual(['a', 'b', 'b'])
 
     await a.heal()
     await mirror.later(60 * MINUTE_MS)
@@ -68,6 +69,28 @@ test.each(ENCODED)(
       expect(headers).not.toHaveProperty('content-encoding')
     }
     expect((await pull(mirror.url, next!)).layers[0]!.source).toBe('a')
+  },
+)
+
+test.each(ENCODED)(
+  'F55 what $what comes from the only upstream there is: the right bytes, undone if need be',
+  async ({ fault }) => {
+    const [image, next] = await stage.images(2)
+    const a = stage.proxy('a')
+    const mirror = await stage.mirror({ upstreams: ['a'] })
+    const encoded = a.inject(fault)
+
+    const pulled = await pull(mirror.url, image!)
+
+    expect(encoded.met).toBeGreaterThan(0)
+    for (const { headers } of [pulled.manifest, pulled.config, ...pulled.layers])
+      expect(headers).not.toHaveProperty('content-encoding')
+    const unnamed = next!.layers[0]!
+    expect((await fetchBlob(mirror.url, next!.repository, unnamed)).source).toBe('a')
+
+    await a.heal()
+    for (const { cache } of (await pull(mirror.url, image!)).layers) expect(cache).toBe('hit')
+    expect((await pull(mirror.url, await stage.image())).layers[0]!.source).toBe('a')
   },
 )
 
