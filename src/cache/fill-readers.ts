@@ -1,4 +1,4 @@
-import type { BlobReader } from '../oci/content.js'
+import { type BlobReader, WrongBytesError } from '../oci/content.js'
 
 /** What readers see of a download. */
 export interface FillView {
@@ -79,7 +79,7 @@ export class FillReaders {
     cursor.position = position
     for (;;) {
       if (cursor.closed) throw new Error('the reader is closed')
-      if (cursor.cut) throw new Error('the bytes that were sent did not match the digest')
+      if (cursor.cut) throw new WrongBytesError()
       const readable = this.#view.readableAt(position)
       if (readable > 0) {
         // Set before the bytes are here: they may turn out to be wrong while they are being read.

@@ -10,10 +10,19 @@ export interface BlobReader {
    * The last byte of a fetched blob is not given before its digest has matched.
    *
    * @returns bytes read; 0 at the end
-   * @throws when the bytes can no longer be had
+   * @throws {WrongBytesError} when bytes that it gave were wrong; anything else when more can no longer be had
    */
   read(buffer: Uint8Array, position: number): Promise<number>
   close(): Promise<void>
+}
+
+/** What a reader has given turned out not to be what the digest says: nobody can go on from there. */
+export class WrongBytesError extends Error {
+  override readonly name = 'WrongBytesError'
+
+  constructor() {
+    super('the bytes that were sent did not match the digest')
+  }
 }
 
 /** A blob that can be read from any position, any number of times, until it is closed. */

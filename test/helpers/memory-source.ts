@@ -18,6 +18,7 @@ export class MemorySource implements ContentSource {
   waitAt = Number.POSITIVE_INFINITY
   /** Readers fail here. */
   failAt = Number.POSITIVE_INFINITY
+  failure: Error = new Error('the bytes can no longer be had')
   /** Sends blobs as if their size were not known. */
   sizeless = false
   /** Hands blobs over with their bytes, as from memory. */
@@ -93,7 +94,7 @@ export class MemorySource implements ContentSource {
       read: async (buffer, position) => {
         while (position >= this.waitAt && !closed) await new Promise<void>((resolve) => this.#waiting.add(resolve))
         if (closed) throw new Error('read after close')
-        if (position >= this.failAt) throw new Error('the bytes can no longer be had')
+        if (position >= this.failAt) throw this.failure
         const end = Math.min(
           bytes.length,
           position + buffer.length,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { BufferPool } from '../../lib/buffer-pool.js'
-import type { OpenBlob } from '../../oci/content.js'
+import { type OpenBlob, WrongBytesError } from '../../oci/content.js'
 import { OciError } from '../../oci/errors.js'
 import { type ByteRange, parseRange } from '../../oci/range.js'
 
@@ -132,6 +132,8 @@ async function send(
       request.facts.broken = true
       request.facts.error = error
     }
+    // At an early end containerd asks for the rest, which would complete what is wrong; at a reset podman begins anew.
+    if (error instanceof WrongBytesError) response.socket?.resetAndDestroy()
     response.destroy()
   }
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { WrongBytesError } from '../../../src/oci/content.js'
 import { digestOf } from '../../../src/oci/digest.js'
 import { MemorySource } from '../../helpers/memory-source.js'
 import { readToClose, type Served, serve } from '../serve.js'
@@ -244,6 +245,29 @@ describe('what goes wrong in the middle', () => {
       { level: 40, msg: 'request failed', broken: true, reason: 'the bytes can no longer be had' },
     ])
     expect(served.told).toMatchObject([{ name: 'content.failed', event: { status: 200, bytes: 100_000 } }])
+  })
+
+  test.each([
+    ['is reset where what was sent was wrong', new WrongBytesError(), ['ECONNRESET']],
+    ['ends early where what was sent can be gone on from', new Error('nobody answers'), []],
+  ])('the connection %s', async (_case, failure, errors) => {
+    source.waitAt = 100_000
+    source.failAt = 100_000
+    source.failure = failure
+    const socket = await served.open()
+    const seen: (string | undefined)[] = []
+    socket.on('error', (error: NodeJS.ErrnoException) => seen.push(error.code))
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`)
+    let got = 0
+    socket.on('data', (chunk: Buffer) => {
+      got += chunk.length
+    })
+    await expect.poll(() => got).toBeGreaterThan(100_000)
+
+    source.release()
+    await readToClose(socket)
+
+    expect(seen).toEqual(errors)
   })
 
   test('a blob of unknown length is refused to HTTP/1.0, where an end could not be told from a cut', async () => {
