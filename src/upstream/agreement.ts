@@ -1,7 +1,7 @@
 import { delay } from '../lib/abortable.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
-import { UpstreamError } from './errors.js'
+import { OutrunError, UpstreamError } from './errors.js'
 import type { Upstream } from './upstream.js'
 
 /** What one upstream says that a tag is. */
@@ -52,7 +52,7 @@ export async function gatherWords({ repository, voters, ask, signal }: GatherOpt
     signal.throwIfAborted()
     return words()
   } finally {
-    ending.abort()
+    ending.abort(new OutrunError('others have said what the tag is'))
   }
 }
 

@@ -68,7 +68,7 @@ export class BlobTransfer {
 
   /**
    * A stream from byte `from` on: of the same upstream as before if it did its part or broke off after some progress, else of the
-   * next one that gives it, or the one after it where that is late, once in a transfer. Between rounds over all it waits 0.25 s, 0.5 s, 1 s and then 2 s, give or take a quarter.
+   * next one that gives it, or those after it where that is late, once in a transfer. Between rounds over all it waits 0.25 s, 0.5 s, 1 s and then 2 s, give or take a quarter.
    *
    * @param to the first byte that is not wanted; to the end when left out
    * @throws {AllUpstreamsFailedError} when each has failed three times in a row without progress, or refused outright
@@ -151,9 +151,10 @@ export class BlobTransfer {
   async #round(part: Part, signal: AbortSignal | undefined): Promise<Opened | undefined> {
     const left = this.#lanes.round(this.#turn)
     const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, part, either, begun)
-    const second = () => {
-      const next = this.#hedged ? -1 : left.findIndex(({ isUsable }) => isUsable)
-      const [lane] = next < 0 ? [] : left.splice(next, 1)
+    const mayHedge = !this.#hedged
+    const next = () => {
+      const index = mayHedge ? left.findIndex(({ isUsable }) => isUsable) : -1
+      const [lane] = index < 0 ? [] : left.splice(index, 1)
       this.#hedged ||= lane !== undefined
       return lane && attempt(lane)
     }
@@ -162,7 +163,7 @@ export class BlobTransfer {
       const opened = await hedged<Opened>({
         first: attempt(lane),
         afterMs: hedgeDelay(usualMs),
-        second,
+        next,
         discard: (late) => this.#letGo(late),
         signal,
       })

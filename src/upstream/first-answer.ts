@@ -11,13 +11,13 @@ export interface Inquiry<Answer> {
   ask: (upstream: Upstream, signal: AbortSignal | undefined, begun: () => void) => Promise<Answer>
   /** Whether an origin's not-found ends it. */
   final: boolean
-  /** Those of whom one may be asked beside another that is late, once: their answers are worth the same. */
+  /** Those who may be asked beside others that are late: their answers are worth the same. */
   equals: readonly Upstream[]
   signal: AbortSignal | undefined
 }
 
 /**
- * Asks one after the other until one answers; one more at once where the first is late.
+ * Asks one after the other until one answers; the next ones at once where one is late.
  *
  * @throws {UpstreamError} an origin's own not-found, if that is final
  * @throws {AllUpstreamsFailedError} with what each said; or the signal's reason
@@ -33,17 +33,15 @@ export async function firstAnswer<Answer>(inquiry: Inquiry<Answer>): Promise<Ans
       return attemptAt(upstream, ask, inquiry, failures)
     }
   }
-  let hedges = 0
-  const second = () => {
-    const next = hedges === 0 ? nextEqual(inquiry, asked) : undefined
-    if (next) hedges++
-    return next && attempt(next)
+  const next = () => {
+    const equal = nextEqual(inquiry, asked)
+    return equal && attempt(equal)
   }
   for await (const upstream of inTurn(inquiry, failures, asked)) {
     const { value: usualMs } = upstream.client.traffic.measured('manifest').ttfbMs ?? {}
     const first = attempt(upstream)
     const answer = await (inquiry.equals.includes(upstream)
-      ? hedged({ first, afterMs: hedgeDelay(usualMs), second, signal })
+      ? hedged({ first, afterMs: hedgeDelay(usualMs), next, signal })
       : first(signal, () => {}))
     if (answer !== undefined) return answer
   }

@@ -12,14 +12,17 @@ export interface HedgeOptions<Answer> {
   first: Attempt<Answer>
   /** How long the first is waited for alone, milliseconds since it was sent. */
   afterMs: number
-  /** Called when the first is late: whom to ask beside it, if anybody. */
-  second: () => Attempt<Answer> | undefined
-  /** Lets go of a good answer that came second, where that holds something open. */
+  /** Called when the latest that was asked is late, or has failed beside one that is: whom to ask beside them, if anybody. */
+  next: () => Attempt<Answer> | undefined
+  /** Lets go of a good answer that came too late, where that holds something open. */
   discard?: (answer: Answer) => void
   signal: AbortSignal | undefined
 }
 
-/** At least so long an upstream is waited for, however quick it mostly is; and so long before anything is known of it. */
+/**
+ * At least so long an upstream is waited for, however quick it mostly is, and no longer once another was late: the
+ * client has waited for that one already; and so long before anything is known of it.
+ */
 const LEAST_MS = 250
 const UNKNOWN_MS = 1000
 /** Times the usual, before it counts as late. */
@@ -32,16 +35,25 @@ export function hedgeDelay(usualMs: number | undefined): number {
 }
 
 /**
- * The first good answer of one or, when that is late, of two who are asked. The other is given up with an OutrunError.
+ * The first good answer of one or, when that is late, of several who are asked, one after the other without waiting for
+ * the end of any. The others are given up with an OutrunError.
  *
  * @returns undefined when all who were asked have failed
- * @throws what an attempt throws, at once; the other is given up
+ * @throws what an attempt throws, at once; the others are given up
  */
-export async function hedged<Answer>(options: HedgeOptions<Answer>): Promise<Answer | undefined> {
-  const first = start(options.first, options.signal)
-  const second = (await isLate(first, options.afterMs)) ? options.second() : undefined
-  if (!second) return first.answer
-  return firstGood([first, start(second, options.signal)], options.discard)
+export async function hedged<Answer>({ signal, ...options }: HedgeOptions<Answer>): Promise<Answer | undefined> {
+  const first = start(options.first, signal)
+  if (!(await isLate(first, options.afterMs))) return first.answer
+  const race = new Race(options.discard)
+  race.enter(first)
+  while (!race.over) {
+    const attempt = options.next()
+    if (!attempt) break
+    const another = start(attempt, signal)
+    race.enter(another)
+    await Promise.race([race.answer, isLate(another, LEAST_MS)])
+  }
+  return race.answer
 }
 
 interface Running<Answer> {
@@ -85,31 +97,46 @@ function isWithin(settled: Promise<boolean>, ms: number): Promise<boolean> {
   return Promise.race([settled, late]).finally(() => limit?.clear())
 }
 
-function firstGood<Answer>(
-  attempts: readonly Running<Answer>[],
-  discard: ((answer: Answer) => void) | undefined,
-): Promise<Answer | undefined> {
-  return new Promise((resolve, reject) => {
-    const pending = new Set(attempts)
-    let over = false
-    const end = (tell: () => void) => {
-      over = true
-      for (const other of pending) other.giveUp()
-      tell()
-    }
-    for (const attempt of attempts) {
-      attempt.answer.then(
-        (answer) => {
-          pending.delete(attempt)
-          if (over) return answer === undefined ? undefined : discard?.(answer)
-          if (answer !== undefined || pending.size === 0) end(() => resolve(answer))
-        },
-        (error: unknown) => {
-          pending.delete(attempt)
-          // How one that was given up ends is of no interest; before that, an error says that nobody else can answer.
-          if (!over) end(() => reject(error))
-        },
-      )
-    }
-  })
+/** Those who run at once, for one good answer. */
+class Race<Answer> {
+  /** Resolves with the first good one, with undefined once all have failed; rejects with what one of them throws. */
+  readonly answer: Promise<Answer | undefined>
+  over = false
+  readonly #discard: ((answer: Answer) => void) | undefined
+  readonly #pending = new Set<Running<Answer>>()
+  #resolve!: (answer: Answer | undefined) => void
+  #reject!: (error: unknown) => void
+
+  constructor(discard: ((answer: Answer) => void) | undefined) {
+    this.#discard = discard
+    this.answer = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  enter(running: Running<Answer>): void {
+    this.#pending.add(running)
+    running.answer.then(
+      (answer) => this.#answered(running, answer),
+      (error: unknown) => {
+        this.#pending.delete(running)
+        // How one that was given up ends is of no interest; before that, an error says that nobody else can answer.
+        if (!this.over) this.#end(() => this.#reject(error))
+      },
+    )
+  }
+
+  #answered(running: Running<Answer>, answer: Answer | undefined): void {
+    this.#pending.delete(running)
+    if (this.over) {
+      if (answer !== undefined) this.#discard?.(answer)
+    } else if (answer !== undefined || this.#pending.size === 0) this.#end(() => this.#resolve(answer))
+  }
+
+  #end(tell: () => void): void {
+    this.over = true
+    for (const other of this.#pending) other.giveUp()
+    tell()
+  }
 }

@@ -47,6 +47,8 @@ export class Traffic {
   readonly #goodMs: Record<Wanted, MovingAverage>
   readonly #bytesPerSecond: MovingAverage
   readonly #faults: MovingAverage
+  #everAnswered = false
+  #everOutrun = false
 
   constructor({ registry, upstream, events, now, counts = noTraffic() }: TrafficOptions) {
     this.#subject = { registry, upstream }
@@ -62,7 +64,13 @@ export class Traffic {
     this.#counts.requests++
   }
 
+  /** Whether all that is known of it is that others were quicker. */
+  get onlyOutrun(): boolean {
+    return this.#everOutrun && !this.#everAnswered
+  }
+
   answered(status: number, ttfbMs: number, wanted: Wanted): void {
+    this.#everAnswered = true
     this.#ttfbMs.add(ttfbMs)
     if (status < 300) this.#goodMs[wanted].add(ttfbMs)
     this.#faults.add(0)
@@ -71,6 +79,7 @@ export class Traffic {
 
   /** It was given up after so long because another one was quicker: no fault, but it takes at least so long. */
   outrun(afterMs: number, wanted: Wanted): void {
+    this.#everOutrun = true
     this.#ttfbMs.add(afterMs)
     this.#goodMs[wanted].add(afterMs)
   }

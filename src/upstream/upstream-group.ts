@@ -210,7 +210,7 @@ export class UpstreamGroup {
     const open = last.order.filter((index) => canBeAsked(this.#upstreams[index]))
     const trial = trialOf(open, measured, last.times++)
     const order = trial === undefined ? last.order : [trial, ...last.order.filter((index) => index !== trial)]
-    return order.map((index) => this.#upstreams[index] as Upstream)
+    return outrunLast(order.map((index) => this.#upstreams[index] as Upstream))
   }
 
   /** @throws {AllUpstreamsFailedError} when `allow` leaves nobody */
@@ -285,6 +285,12 @@ function noPreference(): Record<Wanted, { order: number[]; times: number }> {
 function sparing(upstreams: readonly Upstream[]): Upstream[] {
   const low = upstreams.filter(({ client }) => client.accounts.quotaLow)
   return [...upstreams.filter((upstream) => !low.includes(upstream)), ...low]
+}
+
+/** Who was asked and has never answered in time comes after all others, until it has. */
+function outrunLast(upstreams: readonly Upstream[]): Upstream[] {
+  const outrun = upstreams.filter(({ client }) => client.traffic.onlyOutrun)
+  return [...upstreams.filter((upstream) => !outrun.includes(upstream)), ...outrun]
 }
 
 function isOrigin({ client }: Upstream): boolean {

@@ -66,9 +66,8 @@ describe('a manifest', () => {
     expect(await group.getManifest(REPOSITORY, manifest, { among: 'all' })).toMatchObject({ upstream: 'a' })
   })
 
-  test('is asked of the third only when the first two have failed', async () => {
-    const brief = { timeouts: { ...PATIENT, firstByteMs: 700 } }
-    const { a, b, c, group, manifest } = await start({ a: brief, b: brief })
+  test('is asked of the third when the first two are late, long before their time is up', async () => {
+    const { a, b, c, group, manifest } = await start()
     a.fault = onlyFirst(1, { kind: 'hang' })
     b.fault = onlyFirst(0, { kind: 'hang' })
     await group.getManifest(REPOSITORY, manifest, { among: 'all' })
@@ -76,7 +75,18 @@ describe('a manifest', () => {
     expect(await group.getManifest(REPOSITORY, manifest, { among: 'all' })).toMatchObject({ upstream: 'c' })
 
     expect(counts(a, b, c)).toEqual([2, 1, 1])
-    expect(states(group)).toEqual(['open 1', 'open 1', 'up 0'])
+    expect(states(group)).toEqual(['up 0', 'up 0', 'up 0'])
+  })
+
+  test('is asked last of those who were late when they were asked first, and have never answered', async () => {
+    const { a, b, c, group, manifest, layer } = await start()
+    for (const late of [a, b]) late.fault = onlyFirst(0, { kind: 'hang' })
+    await group.getManifest(REPOSITORY, manifest, { among: 'all' })
+
+    expect(await pull(group, layer)).toBe('c')
+
+    expect(counts(a, b, c)).toEqual([1, 1, 2])
+    expect(states(group)).toEqual(['up 0', 'up 0', 'up 0'])
   })
 
   test('is not asked of one that is left alone: the late one is waited for', async () => {

@@ -25,8 +25,8 @@ function gate(queued = false) {
 function race(afterMs: number, { signal, queued }: { signal?: AbortSignal; queued?: boolean } = {}) {
   const [first, second] = [gate(queued), gate()]
   const discard = vi.fn()
-  const ask = vi.fn(() => second.attempt as Attempt<string> | undefined)
-  const answer = hedged({ first: first.attempt, afterMs, second: ask, discard, signal })
+  const ask = vi.fn((): Attempt<string> | undefined => undefined).mockReturnValueOnce(second.attempt)
+  const answer = hedged({ first: first.attempt, afterMs, next: ask, discard, signal })
   return { first, second, ask, discard, answer }
 }
 
@@ -73,7 +73,7 @@ test('one that waits for its turn is not late, however long; one that was sent c
   expect(await answer).toBe('second')
 })
 
-test('when the first is late the second is asked, once, and the quicker one wins', async () => {
+test('when the first is late the second is asked, and the quicker one wins', async () => {
   const { first, second, ask, discard, answer } = race(0)
   await expect.poll(() => second.seen.signal, { interval: 1 }).toBeDefined()
 
@@ -138,9 +138,23 @@ test('what is thrown ends it at once, and the other is given up', async () => {
   expect(first.seen.signal?.reason).toBeInstanceOf(OutrunError)
 })
 
+test('when those beside it are late as well, or fail, the next is asked, without waiting for the end of any', async () => {
+  const [first, late, failing, good] = [gate(), gate(), gate(), gate()]
+  failing.resolve(undefined)
+  good.resolve('good')
+  const waiting = [late, failing, good]
+  const answer = hedged({ first: first.attempt, afterMs: 0, next: () => waiting.shift()?.attempt, signal: undefined })
+
+  expect(await answer).toBe('good')
+  expect([first, late].map(({ seen }) => seen.signal?.reason)).toEqual([
+    expect.any(OutrunError),
+    expect.any(OutrunError),
+  ])
+})
+
 test('where there is nobody else the first is waited for', async () => {
   const { first, ask, answer } = race(0)
-  ask.mockReturnValue(undefined)
+  ask.mockReset()
   await expect.poll(() => ask.mock.calls.length, { interval: 1 }).toBe(1)
 
   first.resolve('first')
