@@ -1,3 +1,4 @@
+import { delay } from '../lib/abortable.js'
 import type { Repository } from '../oci/reference.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { hedgeDelay, hedged } from './hedge.js'
@@ -16,13 +17,36 @@ export interface Inquiry<Answer> {
   signal: AbortSignal | undefined
 }
 
+/** Where there is nobody else, one who has failed in passing is asked again after each of these. */
+const PAUSES_MS = [250, 500]
+
+/**
+ * As `answerOfRound`; where there is only one to ask, and it failed as one does that is there and may work again at once,
+ * up to twice more.
+ */
+export async function firstAnswer<Answer>(inquiry: Inquiry<Answer> & { alone: boolean }): Promise<Answer> {
+  for (const pauseMs of inquiry.alone ? PAUSES_MS : []) {
+    try {
+      return await answerOfRound(inquiry)
+    } catch (error) {
+      if (!isPassing(error) || !inquiry.candidates.every(({ health }) => health.usable())) throw error
+      await delay(pauseMs, inquiry.signal)
+    }
+  }
+  return answerOfRound(inquiry)
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof AllUpstreamsFailedError && error.failures.every(({ kind }) => kind === 'down')
+}
+
 /**
  * Asks one after the other until one answers; the next ones at once where one is late.
  *
  * @throws {UpstreamError} an origin's own not-found, if that is final
  * @throws {AllUpstreamsFailedError} with what each said; or the signal's reason
  */
-export async function firstAnswer<Answer>(inquiry: Inquiry<Answer>): Promise<Answer> {
+async function answerOfRound<Answer>(inquiry: Inquiry<Answer>): Promise<Answer> {
   const { signal } = inquiry
   const failures: UpstreamError[] = []
   const asked = new Set<Upstream>()

@@ -197,7 +197,8 @@ export class UpstreamGroup {
     { final, equals, signal }: { final: boolean; equals: readonly Upstream[]; signal: AbortSignal | undefined },
   ): Promise<Answer> {
     const candidates = this.#candidates(repository, upstreams)
-    return using(candidates, () => firstAnswer({ repository, candidates, ask, final, equals, signal }))
+    const alone = this.#upstreams.length === 1
+    return using(candidates, () => firstAnswer({ repository, candidates, ask, final, equals, alone, signal }))
   }
 
   /** All, those that have shown to be clearly better first; only for what a digest proves. */

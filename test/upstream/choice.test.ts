@@ -105,6 +105,39 @@ describe('a manifest', () => {
   })
 })
 
+describe('of one upstream alone', () => {
+  async function alone(failing: number, fault: Fault) {
+    const upstream = await startUpstream()
+    upstream.addImage(REPOSITORY, 'latest', { layers: [] })
+    let asked = 0
+    upstream.fault = () => (asked++ < failing ? fault : undefined)
+    const group = groupOf([upstreamOptions(upstream.url, { name: 'a', role: 'origin' })])
+    const answer = group.headManifest(REPOSITORY, TAG, { among: 'origins' })
+    return { answer, asked: () => asked }
+  }
+
+  test('what it failed to answer twice is asked a third time', async () => {
+    const { answer, asked } = await alone(2, { kind: 'status', status: 503 })
+
+    expect(await answer).toMatchObject({ upstream: 'a' })
+    expect(asked()).toBe(3)
+  })
+
+  test('nothing is asked a fourth time', async () => {
+    const { answer, asked } = await alone(3, { kind: 'status', status: 503 })
+
+    await expect(answer).rejects.toThrow('503')
+    expect(asked()).toBe(3)
+  })
+
+  test.each([404, 429, 403])('an answer of %i is not asked for again', async (status) => {
+    const { answer, asked } = await alone(1, { kind: 'status', status })
+
+    await expect(answer).rejects.toThrow(String(status))
+    expect(asked()).toBe(1)
+  })
+})
+
 describe('a tag', () => {
   test('is asked of another origin when the first is late', async () => {
     const { a, b, c, group } = await start({ b: { role: 'origin' }, c: { role: 'origin' } })
