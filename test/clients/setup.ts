@@ -50,6 +50,6 @@ async function makeMain(builder: ImageBuilder, rootFs: string): Promise<void> {
   await builder.small({ name: 'library/moving:latest', says: 'new' })
   await builder.rootFs('library/debian:bookworm', rootFs)
   await builder.random('library/large:latest', 64 * MIB)
-  for (const fault of ['cut', 'stall', 'html', 'flip']) await builder.random(`library/fault-${fault}:latest`, 8 * MIB)
+  await builder.random('library/medium:latest', 8 * MIB)
   for (let n = 1; n <= 15; n++) await builder.random(`library/twenty-${n}:latest`, 20_000_000)
 }

@@ -117,12 +117,11 @@ describe('/stats after an hour of mixed traffic', () => {
       'copy',
       '--src-tls-verify=false',
       '--dest-tls-verify=false',
-      `docker://${hub}/library/fault-cut`,
+      `docker://${hub}/library/medium`,
       `docker://${HOST}/local/pushed:v1`,
     )
-    const pushed = await factsOf(skopeo, `${hub}/library/fault-cut`)
-    const manifest = (await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${hub}/library/fault-cut`))
-      .stdout
+    const pushed = await factsOf(skopeo, `${hub}/library/medium`)
+    const manifest = (await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${hub}/library/medium`)).stdout
     const config = (await read(`${mirror.url}/v2/local/pushed/blobs/${pushed.config}`)).bytes
 
     for (let now = 0; now < MINUTES; now++) await Promise.all([minute(now, layers, large), sleep(MINUTE_MS)])

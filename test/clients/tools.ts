@@ -36,7 +36,8 @@ export async function tools({
   return {
     podman: (...args) => run('podman', [...store, '--cgroup-manager', 'cgroupfs', ...args], options),
     buildah: (...args) => run('buildah', [...store, ...args], options),
-    skopeo: (...args) => run('skopeo', args, options),
+    // It does not look at the variable.
+    skopeo: (...args) => run('skopeo', ['--registries-conf', registriesConf, ...args], options),
   }
 }
 
