@@ -9,6 +9,10 @@ export interface Claim {
   bytes: number
   /** When its stream began; milliseconds. */
   beganAt: number
+  /** Of the time since then, what was spent putting down what had come: not its upstream's. */
+  heldUpMs: number
+  /** Since when it puts something down; `undefined` while it waits for its upstream. */
+  heldUpSince: number | undefined
   /** How often it was looked at since its last byte; far below 0 while what it got is being put down. */
   quietLooks: number
 }
@@ -145,30 +149,34 @@ export class Segments {
   /** The stream of a claim has begun. */
   begun(claim: Claim): void {
     claim.beganAt = this.#now()
+    claim.heldUpMs = 0
     claim.quietLooks = 0
   }
 
   arrived(claim: Claim, bytes: number): void {
     claim.at += bytes
     claim.bytes += bytes
+    claim.heldUpSince = this.#now()
     claim.quietLooks = Number.NEGATIVE_INFINITY
   }
 
   /** What arrived has been put down: from now on it waits for its upstream. */
   awaited(claim: Claim): void {
+    claim.heldUpMs += this.#now() - (claim.heldUpSince ?? this.#now())
+    claim.heldUpSince = undefined
     claim.quietLooks = 0
   }
 
   /** Its stream has ended: what it has not got is nobody's. */
   release(claim: Claim): void {
-    const elapsedMs = this.#now() - claim.beganAt
-    if (claim.bytes > 0) this.#lastRate = claim.bytes / Math.max(elapsedMs, 1)
+    if (claim.bytes > 0) this.#lastRate = claim.bytes / this.#waitedMs(claim)
     this.#claims.delete(claim)
   }
 
   #claim(span: Span | undefined): Claim | undefined {
     if (!span || span.from >= span.to) return undefined
-    const claim = { at: span.from, to: span.to, bytes: 0, beganAt: this.#now(), quietLooks: 0 }
+    const { from: at, to } = span
+    const claim = { at, to, bytes: 0, beganAt: this.#now(), heldUpMs: 0, heldUpSince: undefined, quietLooks: 0 }
     this.#claims.add(claim)
     return claim
   }
@@ -218,12 +226,18 @@ export class Segments {
     return msLeft > WORTH_BREAKING_MS || (msLeft > LONG_MS && lost <= this.#size * LOST_SHARE)
   }
 
+  /** How long it has waited for its upstream since it began. */
+  #waitedMs({ beganAt, heldUpMs, heldUpSince }: Claim): number {
+    const now = this.#now()
+    return Math.max(now - beganAt - heldUpMs - (now - (heldUpSince ?? now)), 1)
+  }
+
   #isMeasured({ beganAt }: Claim): boolean {
     return this.#now() - beganAt >= MEASURED_MS
   }
 
   /** Bytes a millisecond; before it is measured a stream counts as quick, so that nobody comes to its help. */
   #rateOf(claim: Claim): number {
-    return this.#isMeasured(claim) ? claim.bytes / (this.#now() - claim.beganAt) : Number.POSITIVE_INFINITY
+    return this.#isMeasured(claim) ? claim.bytes / this.#waitedMs(claim) : Number.POSITIVE_INFINITY
   }
 }

@@ -136,6 +136,21 @@ describe('Segments', () => {
     expect(segments.remainingMs).toBe(15_000)
   })
 
+  test('the time in which what came is put down does not make an upstream slow', () => {
+    const claim = segments.claimSegment()!
+    segments.begun(claim)
+    now += 100
+    held.add(0, MIB)
+    segments.arrived(claim, MIB)
+    now += 5000
+    expect(segments.remainingMs).toBe(1500)
+    segments.awaited(claim)
+    expect(segments.remainingMs).toBe(1500)
+
+    now += 100
+    expect(segments.remainingMs).toBe(3000)
+  })
+
   test('of a blob whose size is not known yet there is no end', () => {
     const open = new Segments({ held, segmentBytes: MIB, now: () => now })
     const claim = open.claimRest(0)!
