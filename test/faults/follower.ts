@@ -28,6 +28,8 @@ export class Follower {
     const request = open(url, { agent: false })
     request.end()
     const [response] = (await once(request, 'response')) as [IncomingMessage]
+    // A connection that is reset is an error of the request too; the body tells of it.
+    request.on('error', () => {})
     return new Follower(response, limit)
   }
 

@@ -25,6 +25,8 @@ export async function read(
   const request = open(url, { agent: false, headers, method })
   request.end()
   const [response] = (await once(request, 'response')) as [IncomingMessage]
+  // A connection that is reset is an error of the request too; the body tells of it.
+  request.on('error', () => {})
   const hash = createHash('sha256')
   const small: Buffer[] = []
   let bytes = 0
