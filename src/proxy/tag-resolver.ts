@@ -32,6 +32,8 @@ export interface ResolvedTag {
   warning?: string
 }
 
+/** So long, once an upstream has let a client wait in vain and has not answered since. */
+const LATE_BUDGET_MS = 100
 /** While few pulls are left of a quota, tags are asked for so much more rarely. */
 const SPARING = 4
 
@@ -44,6 +46,8 @@ export class TagResolver {
   readonly #log: Logger
   readonly #asking = new SingleFlight<CachedManifest>()
   readonly #underWay = new Set<string>()
+  /** Whether news were waited for in vain, and none have come since. */
+  #late = false
 
   constructor(deps: TagResolverDeps) {
     this.#deps = deps
@@ -122,9 +126,12 @@ export class TagResolver {
   async #awaitNews(question: TagQuestion, record: TagRecord): Promise<ResolvedTag> {
     const asked = this.#ask(question, record)
     asked.catch(() => {})
+    const { revalidationBudgetMs } = this.#deps
+    const budgetMs = this.#late ? Math.min(LATE_BUDGET_MS, revalidationBudgetMs) : revalidationBudgetMs
     try {
-      return newsOn(record, await within(asked, this.#deps.revalidationBudgetMs))
+      return newsOn(record, await within(asked, budgetMs))
     } catch (error) {
+      this.#late ||= error instanceof LateError
       // With nothing old to serve, what is under way or has failed is all there is.
       return (await this.#stale(question, record, error)) ?? newsOn(record, await asked)
     }
@@ -153,7 +160,9 @@ export class TagResolver {
     this.#underWay.add(key)
     return this.#asking.run(key, async () => {
       try {
-        return await asker.ask(question, record)
+        const manifest = await asker.ask(question, record)
+        this.#late = false
+        return manifest
       } catch (error) {
         const gone = record !== undefined && isGone(question, error)
         if (gone) manifests.dropTag(question.name, question.tag)
@@ -181,11 +190,15 @@ function lastChecked({ checkedAt }: TagRecord): string {
   return `last checked ${new Date(checkedAt).toISOString()}`
 }
 
-/** @throws when `work` has not ended after `ms`; it goes on */
+class LateError extends Error {
+  override readonly name = 'LateError'
+}
+
+/** @throws {LateError} when `work` has not ended after `ms`; it goes on */
 async function within<Value>(work: Promise<Value>, ms: number): Promise<Value> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms)
+    timer = setTimeout(() => reject(new LateError(`no answer within ${ms} ms`)), ms)
   })
   try {
     return await Promise.race([work, late])

@@ -153,8 +153,9 @@ export class BlobTransfer {
     const attempt = (lane: Lane) => (either: AbortSignal, begun: () => void) => this.#open(lane, part, either, begun)
     const mayHedge = !this.#hedged
     const next = () => {
-      const index = mayHedge ? left.findIndex(({ isUsable }) => isUsable) : -1
-      const [lane] = index < 0 ? [] : left.splice(index, 1)
+      if (!mayHedge) return undefined
+      const index = left.findIndex(({ isUsable }) => isUsable)
+      const lane = index < 0 ? this.#lanes.outOfReach : left.splice(index, 1)[0]
       this.#hedged ||= lane !== undefined
       return lane && attempt(lane)
     }

@@ -92,10 +92,10 @@ async function attemptAt<Answer>(
   }
 }
 
+/** Whom to ask beside one that is late: who is usable or, where nobody is, who was out of reach when it was asked last. */
 function nextEqual({ candidates, equals, repository }: Inquiry<unknown>, asked: Set<Upstream>): Upstream | undefined {
-  return candidates.find(
-    (each) => !asked.has(each) && equals.includes(each) && !each.refusal(repository) && each.health.usable(),
-  )
+  const left = candidates.filter((each) => !asked.has(each) && equals.includes(each) && !each.refusal(repository))
+  return left.find(({ health }) => health.usable()) ?? left.find(({ health }) => health.state === 'open')
 }
 
 /**

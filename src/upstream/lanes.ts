@@ -75,6 +75,14 @@ export class Lanes {
     ]
   }
 
+  /** Who was out of reach when it was asked last and is not asked now: worth it only where nobody else is left. */
+  get outOfReach(): Lane | undefined {
+    return this.#lanes.find(
+      ({ isDone, isUsable, streams, upstream }) =>
+        !isDone && !isUsable && streams === 0 && upstream.health.state === 'open',
+    )
+  }
+
   /** Nobody is left to ask; or those who can be asked do not have it, and the others are left alone for now. */
   get exhausted(): boolean {
     const left = this.#lanes.filter(({ isDone }) => !isDone)

@@ -298,6 +298,26 @@ describe('a tag', () => {
     expect(performance.now() - startedAt).toBeLessThan(2500)
   })
 
+  test('is waited for once while an origin is silent: who comes after that is served stale at once', async () => {
+    const { fresh, point } = images()
+    point(hub, fresh)
+    mirror = await startMirror({
+      registries: { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }], { tags: { ttl: '5m' } }) },
+      settings: { upstream: { timeouts: { firstByte: '1m' }, revalidationBudget: '3s' } },
+      now: () => clock.now,
+    })
+    await pull()
+    clock.now += 6 * MINUTE
+    hub.fault = () => ({ kind: 'hang' })
+    await pull()
+    const startedAt = performance.now()
+
+    const got = await Promise.all([pull(), pull(), pull()])
+
+    expect(performance.now() - startedAt).toBeLessThan(2000)
+    for (const each of got) expect(each).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
+  })
+
   test('whose manifest was evicted is served stale by its digest from a mirror while the origin is silent', async () => {
     const { fresh, point } = images()
     point(hub, fresh)
