@@ -30,8 +30,10 @@ export interface DownloadDeps {
   arrived: () => Promise<void>
 }
 
-/** So much is worth no further stream. */
+/** So much is worth no further stream, */
 const SOON_MS = 500
+/** nor is what comes as quickly as this, bytes a millisecond, about a gigabit a second: this machine would be busier, and no quicker. */
+const QUICK = 100 * 1024
 /** From this share of its time on this process counts as busy. */
 const BUSY = 0.85
 /** How often it is looked after streams that stand still and readers who wait; at most twice as often when asked to. */
@@ -132,9 +134,15 @@ export class Download {
   #firstClaim(from: number): Claim | undefined {
     const { source, spool, segments } = this.#deps
     const { sizeBytes = 0 } = source
-    const isSlow = sizeBytes >= segments.minBlob && !(source.usualMs(sizeBytes) <= SOON_MS)
+    const usualMs = source.usualMs(sizeBytes)
+    const isSlow = sizeBytes >= segments.minBlob && !(usualMs <= SOON_MS || sizeBytes / usualMs >= QUICK)
     if (!spool.keeps) return this.#segments.claimRest(spool.held.endAt(0))
     return isSlow ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
+  }
+
+  /** Whether one more stream would bring the end nearer. */
+  #pays(): boolean {
+    return this.#segments.remainingMs > SOON_MS && this.#segments.rate < QUICK
   }
 
   /** What the one stream that runs until the end does next; nothing while others have all that is left. */
@@ -146,7 +154,7 @@ export class Download {
     const wanted = this.#demand.late
     const waited = wanted === undefined ? undefined : this.#segments.claimAt(wanted)
     if (waited) return waited
-    const alone = this.#helpers.size === 0 && this.#segments.remainingMs <= SOON_MS
+    const alone = this.#helpers.size === 0 && !this.#pays()
     return alone ? this.#segments.claimRest(0) : (this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim)
   }
 
@@ -154,7 +162,7 @@ export class Download {
   #spread(): void {
     for (;;) {
       const upstream = this.#deps.source.spare()
-      if (upstream === undefined || this.#segments.remainingMs <= SOON_MS) return
+      if (upstream === undefined || !this.#pays()) return
       const claim = this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim
       if (!claim) return
       this.#help(claim, upstream)

@@ -71,12 +71,17 @@ export class Segments {
     for (const claim of this.#claims) claim.to = Math.min(claim.to, bytes)
   }
 
-  /** How long what is missing will take at the rate of now; 0 while no rate is known. */
-  get remainingMs(): number {
+  /** Of all streams together, bytes a millisecond; infinity while it is not known. */
+  get rate(): number {
     const measured = [...this.#claims].filter((claim) => this.#isMeasured(claim))
     const rate = measured.reduce((sum, claim) => sum + this.#rateOf(claim), 0)
     const each = measured.length > 0 ? rate / measured.length : this.#lastRate
-    return (this.#size - this.#held.size) / (each * Math.max(this.#claims.size, 1))
+    return each * Math.max(this.#claims.size, 1)
+  }
+
+  /** How long what is missing will take at the rate of now; 0 while no rate is known. */
+  get remainingMs(): number {
+    return (this.#size - this.#held.size) / this.rate
   }
 
   /** All that is missing and nobody's from `position` on, or else from the beginning, in one piece. */
