@@ -35,6 +35,8 @@ const LOST_MS = 500
 const LOST_SHARE = 0.01
 /** or where it would need so long. */
 const WORTH_BREAKING_MS = 3000
+/** A long stream is judged by no less than so much of it: how it begins says little. */
+const JUDGED_MS = 500
 /** A rate is not known before. */
 const MEASURED_MS = 50
 
@@ -206,7 +208,7 @@ export class Segments {
   /** Leaves the longest claim the segment that it is in, if it has more than that and would need long for it. */
   #narrowed(): Span | undefined {
     const [longest] = [...this.#claims].sort((a, b) => b.to - b.at - (a.to - a.at))
-    if (!longest || !this.#isWorthBreaking(longest)) return undefined
+    if (!longest || this.#now() - longest.beganAt < JUDGED_MS || !this.#isWorthBreaking(longest)) return undefined
     const from = this.#boundaryAfter(longest.at)
     if (longest.to - from < LEAST_BYTES) return undefined
     const { to } = longest

@@ -48,7 +48,10 @@ describe('One cold blob of 64 MiB', () => {
     const readings = await readTogether(blobUrl(await emptyMirror()), clients)
 
     expect(readings.map(({ digest }) => digest)).toEqual(Array.from({ length: clients }, () => blob.digest))
-    expect(blobBytes()).toBe(blob.size)
+    // Here the upstreams share a process with the readers. One that is slow for that may be broken off for another, and what was
+    // on its way then is counted twice; a second download would be.
+    expect(blobBytes()).toBeGreaterThanOrEqual(blob.size)
+    expect(blobBytes() / blob.size).toBeLessThan(1.5)
     figure(`one cold blob, ${clients} clients: upstream bytes over its size`, (blobBytes() / blob.size).toFixed(4))
   })
 
