@@ -12,6 +12,7 @@ export function pusher(url: string) {
     fetch(new URL(path, url), { ...init, method, duplex: 'half' } as RequestInit)
 
   return {
+    url,
     send,
 
     async begin(repository: string, query = ''): Promise<URL> {
