@@ -42,6 +42,10 @@ export class BenchMirror {
     return new BenchMirror(server, folder)
   }
 
+  get pid(): number {
+    return this.#server.pid
+  }
+
   async stop(): Promise<void> {
     await this.#server.end()
     await rm(this.#folder, { recursive: true, force: true })

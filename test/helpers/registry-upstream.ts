@@ -44,6 +44,10 @@ export class RegistryUpstream {
     return `http://${this.host}`
   }
 
+  get pid(): number {
+    return this.#daemon.pid
+  }
+
   async stop(): Promise<void> {
     await this.#daemon.stop()
   }
