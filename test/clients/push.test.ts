@@ -55,6 +55,24 @@ describe('docker push to a local namespace', () => {
     }
   })
 
+  test('docker manifest makes and pushes a list of what was pushed for each platform', async () => {
+    const list = `${HOST}/local/multi:v1`
+    const platforms = ['amd64', 'arm64'] as const
+    for (const arch of platforms) {
+      await pusher.docker('pull', '--platform', `linux/${arch}`, 'platforms')
+      await pusher.docker('tag', 'platforms', `${HOST}/local/multi:${arch}`)
+      await pusher.docker('push', `${HOST}/local/multi:${arch}`)
+    }
+    const images = platforms.map((arch) => `${HOST}/local/multi:${arch}`)
+    await pusher.docker('manifest', 'create', '--insecure', list, ...images)
+    await pusher.docker('manifest', 'push', '--insecure', list)
+
+    for (const arch of platforms) {
+      await puller.docker('pull', '--platform', `linux/${arch}`, list)
+      expect(await puller.inspect(list, '{{.Architecture}}')).toBe(arch)
+    }
+  })
+
   test('what was pushed is there after a kill -9', async () => {
     await mirror.kill()
     mirror = await Mirror.start({ folder, registries: hubRegistries(upstreams) })
@@ -68,8 +86,9 @@ describe('docker push to a local namespace', () => {
     )
   })
 
-  test('no upstream was asked anything', () => {
-    expect(upstreams.proxies.flatMap((proxy) => proxy.asked.map(({ line }) => line))).toEqual([])
+  test('no upstream was asked for what is local', () => {
+    const asked = upstreams.proxies.flatMap((proxy) => proxy.asked.map(({ line }) => line))
+    expect(asked.filter((line) => !line.includes(' /v2/library/platforms/'))).toEqual([])
   })
 
   test('a push to a name that is read through is refused', async () => {

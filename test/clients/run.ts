@@ -1,4 +1,5 @@
 import { runIsolated } from '../helpers/namespaces.js'
+import { buildGoClients } from './go-clients.js'
 import { debianRootFs } from './rootfs.js'
 
 /** `npm run test:clients [vitest arguments]`, as root. */
@@ -21,6 +22,10 @@ await runIsolated({
     iptables: 'iptables',
     nsenter: 'util-linux',
     tar: 'tar',
+    go: 'golang-go',
   },
-  environment: async () => ({ ENTREPOT_CLIENTS_ROOTFS: await debianRootFs() }),
+  environment: async () => ({
+    ENTREPOT_CLIENTS_ROOTFS: await debianRootFs(),
+    ENTREPOT_GO_CLIENTS: await buildGoClients(),
+  }),
 })

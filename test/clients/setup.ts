@@ -12,14 +12,17 @@ declare module 'vitest' {
   export interface ProvidedContext {
     /** The folder of this run; each test file makes its own folder in it. */
     root: string
+    /** Where go-clients.ts has put its programs. */
+    goClients: string
   }
 }
 
 /** Once a run: the network, and the content of all upstreams. run.ts hands over the folders. */
 export default async function setup(project: TestProject): Promise<void> {
-  const { ENTREPOT_RUN_ROOT: root, ENTREPOT_CLIENTS_ROOTFS: rootFs } = process.env
-  if (!root || !rootFs) throw new Error('start these tests by npm run test:clients')
+  const { ENTREPOT_RUN_ROOT: root, ENTREPOT_CLIENTS_ROOTFS: rootFs, ENTREPOT_GO_CLIENTS: programs } = process.env
+  if (!root || !rootFs || !programs) throw new Error('start these tests by npm run test:clients')
   project.provide('root', root)
+  project.provide('goClients', programs)
   await buildWorld()
   const startedAt = Date.now()
   await makeContent(root, rootFs)
