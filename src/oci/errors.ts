@@ -57,3 +57,8 @@ export class OciError extends Error {
     return { errors: [detail === undefined ? { code, message } : { code, message, detail }] }
   }
 }
+
+/** Whether an answer is that there is no such thing, and not that it could not be found out. */
+export function isAbsence(error: unknown): boolean {
+  return error instanceof OciError && error.status === 404
+}

@@ -4,6 +4,7 @@ import type { BlobFacts, OpenBlob, ServedManifest } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import type { Reference, Repository } from '../oci/reference.js'
 import { printReference } from '../oci/reference.js'
+import { ofType } from '../oci/referrers.js'
 import type { ContentSource, PageRequest, ReferrersAnswer, TagPage } from '../routing/content-source.js'
 import type { UpstreamGroup } from '../upstream/upstream-group.js'
 import type { HotTags } from './hot-tags.js'
@@ -90,12 +91,13 @@ export class PullThrough implements ContentSource {
     return this.#inTime('NAME_UNKNOWN', { repository }, () => listing.page(repository, page))
   }
 
-  listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer> {
+  listReferrers(subject: Digest, artifactType?: string): Promise<ReferrersAnswer> {
     const { group, repository } = this.#deps
     // A 404 is passed on: clients then look for the fallback tag (distribution specification, Referrers Tag Schema).
-    return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, (signal) =>
-      group.listReferrers(repository, subject, artifactType, signal),
-    )
+    return this.#inTime('MANIFEST_UNKNOWN', { digest: subject }, async (signal) => {
+      const { descriptors, filtered } = await group.listReferrers(repository, subject, artifactType, signal)
+      return { descriptors: filtered ? descriptors : ofType(descriptors, artifactType) }
+    })
   }
 
   /**

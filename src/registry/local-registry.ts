@@ -7,9 +7,11 @@ import type { Repository } from '../oci/reference.js'
 import type { ContentSource, PageRequest } from '../routing/content-source.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { repositoriesIn } from './catalog.js'
+import { FallbackTags, MadeIndexes } from './fallback-tags.js'
 import { type ContentMemory, LocalContent } from './local-content.js'
 import { LocalSource } from './local-source.js'
 import { Manifests } from './manifests.js'
+import { PushedRepository } from './pushed-repository.js'
 import { RepositoryLinks } from './repository-links.js'
 import { Totals } from './totals.js'
 import { Uploads } from './uploads.js'
@@ -38,6 +40,7 @@ export class LocalRegistry {
   readonly #driver: StorageDriver
   readonly #namespaces: readonly string[]
   readonly #content: LocalContent
+  readonly #made = new MadeIndexes()
   readonly #totals: Totals
   readonly #sweeping: Periodic
 
@@ -69,7 +72,9 @@ export class LocalRegistry {
   }
 
   source(repository: Repository): ContentSource {
-    return new LocalSource({ links: new RepositoryLinks({ repository, driver: this.#driver }), content: this.#content })
+    const links = new RepositoryLinks({ repository, driver: this.#driver })
+    const source = new LocalSource({ pushed: new PushedRepository({ links, content: this.#content }) })
+    return new FallbackTags({ repository, source, made: this.#made })
   }
 
   /** The catalog: names in lexical order, read from the folders as far as the page goes. */

@@ -7,6 +7,8 @@ import { OciError } from '../oci/errors.js'
 import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oci/manifest.js'
 import { bareType, isManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
+import { fallbackTag } from '../oci/referrers.js'
+import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
 import { checkChildren } from './missing-children.js'
@@ -70,15 +72,17 @@ export class Manifests {
   /**
    * end-9: a tag alone, or a manifest with every tag that names it and its entry among its subject's referrers.
    *
-   * @throws {OciError} MANIFEST_UNKNOWN
+   * @throws {OciError} MANIFEST_UNKNOWN, UNAVAILABLE (507) when the disk is full
    */
   delete(repository: Repository, reference: Reference): Promise<void> {
-    return this.#changing.run(repository, async () => {
-      const links = this.#deps.links(repository)
-      if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
-      else await this.#deleteManifest(links, reference.digest)
-      await this.#deps.totals.recount(repository)
-    })
+    return this.#changing.run(repository, () =>
+      writing(async () => {
+        const links = this.#deps.links(repository)
+        if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
+        else await this.#deleteManifest(links, reference.digest)
+        await this.#deps.totals.recount(repository)
+      }),
+    )
   }
 
   async #keep(digest: Digest, bytes: Uint8Array, manifest: Manifest): Promise<void> {
@@ -100,9 +104,25 @@ export class Manifests {
     for (const tag of await links.tags()) {
       if ((await links.tag(tag))?.digest === digest) await this.#deleteTag(links, tag)
     }
-    if (known.subject) await links.removeReferrer(known.subject, digest)
+    if (known.subject) await this.#unrefer(links, known.subject, digest)
     await links.removeManifest(digest)
     this.#deps.events.emit('manifest.deleted', { repository: links.repository, digest })
+  }
+
+  /** Takes a referrer out of the API's list, and out of the index that a client may have pushed under the fallback tag. */
+  async #unrefer(links: RepositoryLinks, subject: Digest, referrer: Digest): Promise<void> {
+    await links.removeReferrer(subject, referrer)
+    const tag = fallbackTag(subject)
+    const tagged = await links.tag(tag)
+    const index = tagged && (await this.#deps.content.manifestBytes(tagged.digest))
+    const rest = index && withoutReferrer(index, referrer)
+    if (!tagged || !rest) return
+    if (rest.left === 0) return this.#deleteTag(links, tag)
+    const manifest = parseManifest(rest.bytes, tagged.mediaType)
+    const digest = digestOf(rest.bytes)
+    await this.#keep(digest, rest.bytes, manifest)
+    await link(links, digest, rest.bytes.length, manifest)
+    await links.setTag(tag, { digest, mediaType: manifest.mediaType })
   }
 }
 

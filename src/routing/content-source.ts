@@ -17,10 +17,11 @@ export interface PageRequest {
   last?: string | undefined
 }
 
+/** Referrers, in no order; a digest may be there twice. */
 export interface ReferrersAnswer {
   descriptors: Descriptor[]
-  /** Whether `artifactType` was applied (`OCI-Filters-Applied`). */
-  filtered: boolean
+  /** A Warning header (RFC 7234, 5.5): why there may be more. */
+  warning?: string | undefined
 }
 
 /**
@@ -36,7 +37,8 @@ export interface ContentSource {
   /** @param refresh of a tag that is read through: ask upstream now, however lately that was done */
   getManifest(reference: Reference, refresh?: boolean): Promise<ServedManifest>
   listTags(page: PageRequest): Promise<TagPage>
-  listReferrers(subject: Digest, artifactType: string | undefined): Promise<ReferrersAnswer>
+  /** @param artifactType only those of this type */
+  listReferrers(subject: Digest, artifactType?: string): Promise<ReferrersAnswer>
 }
 
 /** Where a request's repository lives. */

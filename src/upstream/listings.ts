@@ -2,6 +2,7 @@ import { type Digest, isDigest } from '../oci/digest.js'
 import { type Descriptor, parseManifest } from '../oci/manifest.js'
 import { MEDIA_TYPES } from '../oci/media-types.js'
 import type { Repository } from '../oci/reference.js'
+import { fallbackTag } from '../oci/referrers.js'
 import type { Asker } from './asker.js'
 import type { Answer } from './connections.js'
 import { UpstreamError } from './errors.js'
@@ -55,11 +56,10 @@ export async function listReferrers(
 
 /** Distribution specification, Referrers Tag Schema: an index under the tag `sha256-<hex>`. */
 async function fromFallbackTag(listing: Listing, digest: Digest): Promise<Descriptor[]> {
-  const tag = digest.replace(':', '-').slice(0, 128)
   const { repository, signal, asker, read, upstream } = listing
   const headers = { accept: MEDIA_TYPES.ociIndex }
   const answer = await asker.ask({
-    path: `/v2/${repository}/manifests/${tag}`,
+    path: `/v2/${repository}/manifests/${fallbackTag(digest)}`,
     repository,
     headers,
     signal,

@@ -75,7 +75,7 @@ export class MemorySource implements ContentSource {
   }
 
   async listReferrers(): Promise<ReferrersAnswer> {
-    return { descriptors: [], filtered: false }
+    return { descriptors: [] }
   }
 
   #origin() {

@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { OciError } from '../../oci/errors.js'
 import { MEDIA_TYPES } from '../../oci/media-types.js'
+import { inOrder, pageOfReferrers, referrersIndex } from '../../oci/referrers.js'
 import type { PageRequest } from '../../routing/content-source.js'
 import type { Handlers } from './handlers.js'
 
@@ -19,11 +20,15 @@ export function tagHandlers(): Handlers<'tags'> {
 /** end-12: `/v2/<name>/referrers/<digest>`. */
 export function referrerHandlers(): Handlers<'referrers'> {
   return {
-    async GET({ endpoint: { digest }, route, query, reply }) {
-      const { descriptors, filtered } = await route.source.listReferrers(digest, query.get('artifactType') ?? undefined)
-      if (filtered) reply.header('oci-filters-applied', 'artifactType')
-      const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: descriptors }
-      return reply.header('content-type', MEDIA_TYPES.ociIndex).send(Buffer.from(JSON.stringify(index)))
+    async GET({ endpoint: { repository, digest }, route, query, reply }) {
+      const artifactType = query.get('artifactType') || undefined
+      const page = parsePage(query)
+      const { descriptors: all, warning } = await route.source.listReferrers(digest, artifactType)
+      const { descriptors, more } = pageOfReferrers(inOrder(all), page)
+      if (artifactType) reply.header('oci-filters-applied', 'artifactType')
+      if (warning) reply.header('warning', warning)
+      if (more) linkNext(reply, `/v2/${repository}/referrers/${digest}`, query, descriptors.at(-1)?.digest)
+      return reply.header('content-type', MEDIA_TYPES.ociIndex).send(referrersIndex(descriptors))
     },
   }
 }

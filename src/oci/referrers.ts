@@ -1,0 +1,55 @@
+import { algorithmOf, type Digest, hexOf, isDigest } from './digest.js'
+import type { Descriptor } from './manifest.js'
+import { MEDIA_TYPES } from './media-types.js'
+import type { Tag } from './reference.js'
+
+const SUBJECT_TAG = /^sha256-[0-9a-f]{64}$/
+/** Longer lists are answered in pages, so that one answer stays what clients read: most stop at 4 MiB. */
+const PAGE = { length: 500, bytes: 3 * 1024 * 1024 }
+
+/** Where clients without the referrers API keep an index of what refers to `subject` (Referrers Tag Schema). */
+export function fallbackTag(subject: Digest): Tag {
+  return `${algorithmOf(subject).slice(0, 32)}-${hexOf(subject).slice(0, 64)}` as Tag
+}
+
+/** The inverse of `fallbackTag`; `undefined` for any other tag, and for sha512, of which such a tag holds half. */
+export function fallbackSubject(tag: string): Digest | undefined {
+  const digest = tag.replace('-', ':')
+  return SUBJECT_TAG.test(tag) && isDigest(digest) ? digest : undefined
+}
+
+/** The referrers of one type; all of them where none is asked for. */
+export function ofType(descriptors: readonly Descriptor[], artifactType: string | undefined): Descriptor[] {
+  return descriptors.filter((each) => artifactType === undefined || each.artifactType === artifactType)
+}
+
+/** Each digest once, the first that is listed, in the order of the digests: so that pages hold while more are pushed. */
+export function inOrder(descriptors: readonly Descriptor[]): Descriptor[] {
+  const byDigest = new Map([...descriptors].reverse().map((each) => [each.digest, each]))
+  return [...byDigest.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1))
+}
+
+/**
+ * One answer's worth of referrers: what follows `last`, as far as it fits, one at least.
+ *
+ * @param sorted by `inOrder`
+ * @param n no more than so many
+ */
+export function pageOfReferrers(
+  sorted: readonly Descriptor[],
+  { n = PAGE.length, last = '' }: { n?: number | undefined; last?: string | undefined } = {},
+): { descriptors: Descriptor[]; more: boolean } {
+  const following = sorted.filter(({ digest }) => digest > last)
+  const most = Math.min(n || PAGE.length, PAGE.length)
+  let count = 0
+  for (let bytes = 0; count < Math.min(most, following.length); count++) {
+    bytes += Buffer.byteLength(JSON.stringify(following[count]))
+    if (bytes > PAGE.bytes && count > 0) break
+  }
+  return { descriptors: following.slice(0, count), more: count < following.length }
+}
+
+/** The index that lists `descriptors`; the same bytes for the same list. */
+export function referrersIndex(descriptors: readonly Descriptor[]): Buffer {
+  return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: descriptors }))
+}
