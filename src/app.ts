@@ -21,11 +21,13 @@ import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
 import { rebuild } from './metadata/rebuild.js'
 import { SqlIndex } from './metadata/sql-index.js'
+import type { Repository } from './oci/reference.js'
 import { MirroredRegistries, type RegistrySettings } from './proxy/mirrored-registries.js'
 import { PrefetchQueue } from './proxy/prefetch-queue.js'
 import { LocalRegistry } from './registry/local-registry.js'
 import { RouteTable } from './routing/route-table.js'
 import { Statistics } from './stats/statistics.js'
+import { isPushedTo } from './storage/layout.js'
 import { prepareStorage, type Storage, StorageError } from './storage/prepare.js'
 
 export { StorageError }
@@ -62,12 +64,14 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const storage = await prepareStorage(config.storage.path)
   const events = new EventBus({ onListenerError: (err) => log.error({ err }, 'an observer failed') })
   const index = openIndex(storage, log, now)
-  const isLocal = (repository: string) => config.local.namespaces.includes(repository.split('/', 1)[0] ?? '')
+  const isLocal = (name: string) => isPushedTo(name, config.local.namespaces)
   if (index.fresh) report(log, await rebuild({ driver: storage.driver, index: index.index, isLocal }))
 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
-  const local = new LocalRegistry({ ...storage, ...config.local, store, index: index.index, events, log, now, hot })
+  const canonical = (repository: Repository) => live.routes.nameOf(repository)
+  const pushes = { ...storage, ...config.local, canonical }
+  const local = new LocalRegistry({ ...pushes, store, index: index.index, events, log, now, hot })
   const segments = () => live.config.upstream.segments
   const cache = await buildCache({ config, segments, storage, store, index: index.index, hot, events, log })
   const { blobs, manifests } = cache
@@ -230,9 +234,11 @@ interface RouteParts {
 }
 
 function buildRoutes({ config, mirrored, local }: RouteParts): RouteTable {
-  const registries = config.registries.map(({ name, aliases }) => {
+  const registries = config.registries.map(({ name, aliases, attach }) => {
     const registry = mirrored.get(name)!
-    return { name, aliases, source: registry.repository.bind(registry) }
+    const source = (repository: Repository) =>
+      local.beside(`${name}/${repository}` as Repository, registry.repository(repository))
+    return { name, aliases, attach, source }
   })
   return new RouteTable({
     registries,

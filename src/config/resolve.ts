@@ -32,7 +32,7 @@ export function toConfig(file: FileConfig, folder: string): Config {
 }
 
 function toRegistry(name: string, { registries, upstream }: FileConfig): RegistryConfig {
-  const { tags, negativeTtl, aliases, upstreams } = registries[name]!
+  const { tags, negativeTtl, attach, aliases, upstreams } = registries[name]!
   const marked = Object.keys(registries).find((each) => registries[each]!.default)
   const builtIn = name === DOCKER_HUB ? DOCKER_HUB_ALIASES.filter((alias) => !(alias in registries)) : []
   return {
@@ -48,6 +48,7 @@ function toRegistry(name: string, { registries, upstream }: FileConfig): Registr
       rules: tags.rules.map(toRule),
     },
     negativeTtlMs: negativeTtl,
+    attach,
     upstreams: upstreams.map((each) => toUpstream(each, upstream)),
   }
 }

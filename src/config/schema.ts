@@ -63,6 +63,8 @@ export interface RegistryConfig {
     rules: TagRuleConfig[]
   }
   negativeTtlMs: number
+  /** Whether its repositories take pushes of referrers. */
+  attach: boolean
   /** In order of preference, never empty, names unique. */
   upstreams: UpstreamConfig[]
 }
@@ -180,6 +182,7 @@ const registry = z.strictObject({
     })
     .prefault({}),
   negativeTtl: duration().prefault('30s'),
+  attach: flag().default(false),
   upstreams: z.array(upstream).min(1, 'no upstreams: list at least one, or leave the key out'),
 })
 

@@ -3,6 +3,7 @@ import { childrenOf, MANIFEST_LIMIT, readManifest } from '../oci/manifest.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, blobsPrefix, digestFromParts, repositoriesPrefix } from '../storage/layout.js'
 import { parseManifestLink } from '../storage/links.js'
+import { repositoriesOnDisk } from '../storage/repositories.js'
 import type { MetadataIndex } from './metadata-index.js'
 
 export interface RebuildReport {
@@ -16,7 +17,7 @@ export interface RebuildReport {
  * Brings the index in line with the storage: every blob that is on disk gets a row, pushed where a local repository
  * links to it, cached otherwise. Rows that are there stay as they are.
  *
- * @param isLocal whether a repository's name is one that is pushed to
+ * @param isLocal whether a repository, by its name on disk, is one that is pushed to
  */
 export async function rebuild(deps: {
   driver: StorageDriver
@@ -70,7 +71,7 @@ async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
 async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLocal: (repository: string) => boolean }) {
   const manifests = new Map<Digest, string>()
   const pushed = new Set<Digest>()
-  for await (const repository of repositoriesBelow(driver, '')) {
+  for await (const repository of repositoriesOnDisk(driver)) {
     const local = isLocal(repository)
     for (const kind of ['_manifests', '_blobs'] as const) {
       for await (const { digest, key } of linksIn(driver, `${repositoriesPrefix}/${repository}/${kind}`)) {
@@ -92,17 +93,6 @@ async function* linksIn(driver: StorageDriver, prefix: string): AsyncGenerator<{
     for (const hex of await driver.list(`${prefix}/${algorithm.slice(0, -1)}`)) {
       const digest = digestFromParts(algorithm.slice(0, -1), hex)
       if (digest) yield { digest, key: `${prefix}/${algorithm}${hex}` }
-    }
-  }
-}
-
-/** Every folder that holds link files, at any depth. */
-async function* repositoriesBelow(driver: StorageDriver, parent: string): AsyncGenerator<string> {
-  const entries = await driver.list(parent === '' ? repositoriesPrefix : `${repositoriesPrefix}/${parent}`)
-  if (parent !== '' && entries.some((entry) => entry.startsWith('_'))) yield parent
-  for (const entry of entries) {
-    if (!entry.startsWith('_') && entry.endsWith('/')) {
-      yield* repositoriesBelow(driver, parent === '' ? entry.slice(0, -1) : `${parent}/${entry.slice(0, -1)}`)
     }
   }
 }

@@ -65,6 +65,11 @@ export function childrenOf(manifest: Manifest): Digest[] {
   return [...new Set([...manifest.manifests, ...manifest.blobs].map(({ digest }) => digest))]
 }
 
+/** Whether a registry holds the bytes, as it need not those of foreign layers. */
+export function hasBytesHere({ urls }: Descriptor): boolean {
+  return !Array.isArray(urls) || urls.length === 0
+}
+
 /** The type of a manifest that does not say: by its shape (image specification, Compatibility). */
 export function derivedType(json: Record<string, unknown>): string {
   if (Array.isArray(json.manifests)) return MEDIA_TYPES.ociIndex

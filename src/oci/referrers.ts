@@ -3,7 +3,8 @@ import type { Descriptor } from './manifest.js'
 import { MEDIA_TYPES } from './media-types.js'
 import type { Tag } from './reference.js'
 
-const SUBJECT_TAG = /^sha256-[0-9a-f]{64}$/
+/** What of the referrers' names a repository may be asked for beside the API: the specification's tag, and cosign's three. */
+const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/
 /** Longer lists are answered in pages, so that one answer stays what clients read: most stop at 4 MiB. */
 const PAGE = { length: 500, bytes: 3 * 1024 * 1024 }
 
@@ -15,7 +16,12 @@ export function fallbackTag(subject: Digest): Tag {
 /** The inverse of `fallbackTag`; `undefined` for any other tag, and for sha512, of which such a tag holds half. */
 export function fallbackSubject(tag: string): Digest | undefined {
   const digest = tag.replace('-', ':')
-  return SUBJECT_TAG.test(tag) && isDigest(digest) ? digest : undefined
+  return isDigest(digest) && fallbackTag(digest) === tag ? digest : undefined
+}
+
+/** Whether a tag is one that speaks of another manifest: `sha256-<hex>`, and cosign's `.sig`, `.att` and `.sbom` of it. */
+export function isAttachedTag(tag: string): boolean {
+  return ATTACHED_TAG.test(tag)
 }
 
 /** The referrers of one type; all of them where none is asked for. */

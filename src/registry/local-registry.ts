@@ -6,6 +6,10 @@ import type { MetadataIndex } from '../metadata/metadata-index.js'
 import type { Repository } from '../oci/reference.js'
 import type { ContentSource, PageRequest } from '../routing/content-source.js'
 import type { StorageDriver } from '../storage/driver.js'
+import { attachedRoot, isMirrored, isPushedTo, repositoryOf } from '../storage/layout.js'
+import { repositoriesOnDisk } from '../storage/repositories.js'
+import { AttachedSource } from './attached-source.js'
+import { Attachments } from './attachments.js'
 import { repositoriesIn } from './catalog.js'
 import { FallbackTags, MadeIndexes } from './fallback-tags.js'
 import { type ContentMemory, LocalContent } from './local-content.js'
@@ -26,6 +30,11 @@ export interface LocalRegistryDeps {
   hot: ContentMemory
   /** First components of the names that are pushed to. */
   namespaces: readonly string[]
+  /**
+   * What a client means by a name, `docker.io/library/nginx` by `nginx`; undefined where no such registry is known.
+   * Left out, names are what they say.
+   */
+  canonical?: (repository: Repository) => Repository | undefined
   /** A local folder on the storage's own file system, for uploads alone. */
   uploadsDir: string
   events: EventBus
@@ -33,26 +42,39 @@ export interface LocalRegistryDeps {
   now: () => number
 }
 
-/** The registry of what was pushed here: never asked upstream, never evicted. `start` it before the first request. */
+/**
+ * The registry of what was pushed here, to local repositories and as referrers to mirrored ones: never asked upstream,
+ * never evicted. `start` it before the first request.
+ */
 export class LocalRegistry {
   readonly uploads: Uploads
   readonly manifests: Manifests
+  readonly attachments: Attachments
   readonly #driver: StorageDriver
   readonly #namespaces: readonly string[]
   readonly #content: LocalContent
   readonly #made = new MadeIndexes()
+  /** Mirrored repositories to which something was pushed; of all others no file need be looked at. */
+  readonly #attached = new Set<string>()
   readonly #totals: Totals
   readonly #sweeping: Periodic
 
-  constructor({ driver, store, index, hot, namespaces, uploadsDir, events, log, now }: LocalRegistryDeps) {
-    const links = (repository: Repository) => new RepositoryLinks({ repository, driver })
-    const isLocal = (repository: string) => namespaces.includes(repository.split('/', 1)[0] ?? '')
+  constructor({ driver, store, index, hot, namespaces, canonical, uploadsDir, events, log, now }: LocalRegistryDeps) {
+    const links = (repository: Repository) => {
+      if (isMirrored(repository)) this.#attached.add(repository)
+      return new RepositoryLinks({ repository, driver })
+    }
+    const locate = (from: Repository) => {
+      const name = canonical ? canonical(from) : from
+      return name && (isPushedTo(name, namespaces) || this.#attached.has(name)) ? name : undefined
+    }
     this.#driver = driver
     this.#namespaces = namespaces
     this.#content = new LocalContent({ store, hot })
     this.#totals = new Totals({ driver })
-    this.uploads = new Uploads({ dir: uploadsDir, store, events, links, isLocal, now })
+    this.uploads = new Uploads({ dir: uploadsDir, store, events, links, locate, now })
     this.manifests = new Manifests({ store, index, content: this.#content, totals: this.#totals, events, links })
+    this.attachments = new Attachments({ uploads: this.uploads, links })
     this.#sweeping = new Periodic({
       everyMs: SWEEP_EVERY_MS,
       work: () => this.uploads.sweep(),
@@ -64,6 +86,9 @@ export class LocalRegistry {
   async start(): Promise<void> {
     await this.uploads.start()
     await this.#totals.start(this.#namespaces)
+    for await (const name of repositoriesOnDisk(this.#driver, attachedRoot)) {
+      this.#attached.add(repositoryOf(name))
+    }
     this.#sweeping.start()
   }
 
@@ -72,8 +97,19 @@ export class LocalRegistry {
   }
 
   source(repository: Repository): ContentSource {
-    const links = new RepositoryLinks({ repository, driver: this.#driver })
-    const source = new LocalSource({ pushed: new PushedRepository({ links, content: this.#content }) })
+    const source = new LocalSource({ pushed: this.#pushed(repository) })
+    return new FallbackTags({ repository, source, made: this.#made })
+  }
+
+  /**
+   * A repository that is read through, with what was pushed to it here.
+   *
+   * @param repository with its registry, `docker.io/library/nginx`
+   */
+  beside(repository: Repository, upstream: ContentSource): ContentSource {
+    const source = this.#attached.has(repository)
+      ? new AttachedSource({ pushed: this.#pushed(repository), upstream })
+      : upstream
     return new FallbackTags({ repository, source, made: this.#made })
   }
 
@@ -89,5 +125,10 @@ export class LocalRegistry {
 
   totals(): { repositories: number; tags: number } {
     return this.#totals.value
+  }
+
+  #pushed(repository: Repository): PushedRepository {
+    const links = new RepositoryLinks({ repository, driver: this.#driver })
+    return new PushedRepository({ links, content: this.#content })
   }
 }

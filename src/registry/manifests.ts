@@ -8,6 +8,7 @@ import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oc
 import { bareType, isManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { fallbackTag } from '../oci/referrers.js'
+import { isMirrored } from '../storage/layout.js'
 import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
@@ -58,7 +59,7 @@ export class Manifests {
     return this.#changing.run(repository, () =>
       writing(async () => {
         const links = this.#deps.links(repository)
-        await checkChildren(manifest, links)
+        await checkChildren(isMirrored(repository) ? withoutManifests(manifest) : manifest, links)
         await this.#keep(digest, bytes, manifest)
         await link(links, digest, bytes.length, manifest)
         if (reference.kind === 'tag') await links.setTag(reference.tag, { digest, mediaType: manifest.mediaType })
@@ -124,6 +125,11 @@ export class Manifests {
     await link(links, digest, rest.bytes.length, manifest)
     await links.setTag(tag, { digest, mediaType: manifest.mediaType })
   }
+}
+
+/** What an index of referrers lists may be the upstream's, and so need not be here. */
+function withoutManifests(manifest: Manifest): Manifest {
+  return { ...manifest, manifests: [] }
 }
 
 /** The links that make a manifest part of its repository. */

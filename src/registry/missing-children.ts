@@ -1,7 +1,7 @@
 import pLimit from 'p-limit'
 import type { Digest } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
-import type { Descriptor, Manifest } from '../oci/manifest.js'
+import { hasBytesHere, type Manifest } from '../oci/manifest.js'
 import type { RepositoryLinks } from './repository-links.js'
 
 /** Files looked for at a time, so that one large index leaves room for everybody else. */
@@ -35,9 +35,9 @@ class MissingChildrenError extends OciError {
 export async function checkChildren(manifest: Manifest, links: RepositoryLinks): Promise<void> {
   const limit = pLimit(LOOKUPS_AT_ONCE)
   const needed = new Map<Digest, () => Promise<boolean>>()
-  for (const { digest } of manifest.blobs.filter(isHere)) needed.set(digest, () => hasBlob(digest, links))
+  for (const { digest } of manifest.blobs.filter(hasBytesHere)) needed.set(digest, () => hasBlob(digest, links))
   // Build caches are indexes that list layers: what an index names is a manifest or a blob.
-  for (const { digest } of manifest.manifests.filter(isHere)) {
+  for (const { digest } of manifest.manifests.filter(hasBytesHere)) {
     needed.set(digest, async () => (await links.manifest(digest)) !== undefined || (await hasBlob(digest, links)))
   }
   const digests = [...needed.keys()]
@@ -48,8 +48,4 @@ export async function checkChildren(manifest: Manifest, links: RepositoryLinks):
 
 async function hasBlob(digest: Digest, links: RepositoryLinks): Promise<boolean> {
   return (await links.blobSize(digest)) !== undefined
-}
-
-function isHere({ urls }: Descriptor): boolean {
-  return !Array.isArray(urls) || urls.length === 0
 }

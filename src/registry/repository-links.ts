@@ -6,6 +6,7 @@ import {
   blobKey,
   blobLinkKey,
   manifestLinkKey,
+  pushedName,
   referrerKey,
   referrersPrefix,
   repositoryPrefix,
@@ -20,66 +21,71 @@ import {
   type TagLink,
 } from '../storage/links.js'
 
-/** The link files of one repository: what belongs to it. They are the truth; the index only speeds things up. */
+/**
+ * The link files of one repository: what belongs to it by a push. They are the truth; the index only speeds things up.
+ * Those of a repository that is read through are kept apart from what was fetched of it.
+ */
 export class RepositoryLinks {
   readonly repository: Repository
+  readonly #name: string
   readonly #driver: StorageDriver
 
   constructor({ repository, driver }: { repository: Repository; driver: StorageDriver }) {
     this.repository = repository
+    this.#name = pushedName(repository)
     this.#driver = driver
   }
 
   /** Whether anything was ever pushed here and is not deleted. */
   async exists(): Promise<boolean> {
-    const folders = await this.#driver.list(repositoryPrefix(this.repository))
+    const folders = await this.#driver.list(repositoryPrefix(this.#name))
     return folders.some((folder) => folder.startsWith('_'))
   }
 
   /** Size in bytes of a blob that belongs here and whose bytes are there. */
   async blobSize(digest: Digest): Promise<number | undefined> {
-    const linked = await this.#driver.stat(blobLinkKey(this.repository, digest))
+    const linked = await this.#driver.stat(blobLinkKey(this.#name, digest))
     return linked && (await this.#driver.stat(blobKey(digest)))?.size
   }
 
   addBlob(digest: Digest): Promise<void> {
-    return this.#driver.put(blobLinkKey(this.repository, digest), '')
+    return this.#driver.put(blobLinkKey(this.#name, digest), '')
   }
 
   async manifest(digest: Digest): Promise<ManifestLink | undefined> {
-    const bytes = await this.#driver.get(manifestLinkKey(this.repository, digest))
+    const bytes = await this.#driver.get(manifestLinkKey(this.#name, digest))
     return bytes && parseManifestLink(bytes)
   }
 
   addManifest(digest: Digest, link: ManifestLink): Promise<void> {
-    return this.#driver.put(manifestLinkKey(this.repository, digest), JSON.stringify(link))
+    return this.#driver.put(manifestLinkKey(this.#name, digest), JSON.stringify(link))
   }
 
   removeManifest(digest: Digest): Promise<void> {
-    return this.#driver.delete(manifestLinkKey(this.repository, digest))
+    return this.#driver.delete(manifestLinkKey(this.#name, digest))
   }
 
   async tag(tag: Tag): Promise<TagLink | undefined> {
-    const bytes = await this.#driver.get(tagLinkKey(this.repository, tag))
+    const bytes = await this.#driver.get(tagLinkKey(this.#name, tag))
     return bytes && parseTagLink(bytes)
   }
 
   setTag(tag: Tag, link: TagLink): Promise<void> {
-    return this.#driver.put(tagLinkKey(this.repository, tag), JSON.stringify(link))
+    return this.#driver.put(tagLinkKey(this.#name, tag), JSON.stringify(link))
   }
 
   removeTag(tag: Tag): Promise<void> {
-    return this.#driver.delete(tagLinkKey(this.repository, tag))
+    return this.#driver.delete(tagLinkKey(this.#name, tag))
   }
 
   /** In no particular order. */
   async tags(): Promise<Tag[]> {
-    return (await this.#driver.list(tagLinksPrefix(this.repository))).filter(isTag)
+    return (await this.#driver.list(tagLinksPrefix(this.#name))).filter(isTag)
   }
 
   /** Descriptors of the manifests that have `subject`, in the order of their digests. */
   async referrers(subject: Digest): Promise<Descriptor[]> {
-    const prefix = referrersPrefix(this.repository, subject)
+    const prefix = referrersPrefix(this.#name, subject)
     const descriptors: Descriptor[] = []
     for (const name of await this.#driver.list(prefix)) {
       const bytes = await this.#driver.get(`${prefix}/${name}`)
@@ -90,10 +96,10 @@ export class RepositoryLinks {
   }
 
   addReferrer(subject: Digest, referrer: Descriptor): Promise<void> {
-    return this.#driver.put(referrerKey(this.repository, subject, referrer.digest), JSON.stringify(referrer))
+    return this.#driver.put(referrerKey(this.#name, subject, referrer.digest), JSON.stringify(referrer))
   }
 
   removeReferrer(subject: Digest, referrer: Digest): Promise<void> {
-    return this.#driver.delete(referrerKey(this.repository, subject, referrer))
+    return this.#driver.delete(referrerKey(this.#name, subject, referrer))
   }
 }

@@ -1,9 +1,9 @@
 import type { Repository } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
-import { repositoryPrefix, tagLinksPrefix } from '../storage/layout.js'
+import { isMirrored, repositoryPrefix, tagLinksPrefix } from '../storage/layout.js'
 import { repositoriesIn } from './catalog.js'
 
-/** How many repositories and tags there are, counted once and then with each change. */
+/** How many local repositories and tags there are, counted once and then with each change. */
 export class Totals {
   readonly #driver: StorageDriver
   readonly #tags = new Map<Repository, number>()
@@ -23,6 +23,7 @@ export class Totals {
 
   /** To be called after each change of a repository's manifests or tags. */
   async recount(repository: Repository): Promise<void> {
+    if (isMirrored(repository)) return
     const folders = await this.#driver.list(repositoryPrefix(repository))
     const tags = folders.includes('_tags/') ? (await this.#driver.list(tagLinksPrefix(repository))).length : 0
     this.#sum += tags - (this.#tags.get(repository) ?? 0)

@@ -20,8 +20,8 @@ export interface UploadsDeps {
   store: BlobStore
   events: EventBus
   links: (repository: Repository) => RepositoryLinks
-  /** Whether a blob may be mounted from there. */
-  isLocal: (repository: string) => boolean
+  /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
+  locate: (from: Repository) => Repository | undefined
   now: () => number
   /** Uploads that may be open at a time; beyond it clients are asked to wait. */
   limit?: number
@@ -135,9 +135,10 @@ export class Uploads {
    * @returns false when `from` is no repository here or does not hold the blob: to be uploaded, then
    */
   async mount(repository: Repository, digest: Digest, from: Repository): Promise<boolean> {
-    const { isLocal, links, store, events } = this.#deps
-    if (!isLocal(from)) return false
-    const size = await links(from).blobSize(digest)
+    const { locate, links, store, events } = this.#deps
+    const origin = locate(from)
+    if (!origin) return false
+    const size = await links(origin).blobSize(digest)
     if (size === undefined || !(await store.keep(digest))) return false
     await writing(() => links(repository).addBlob(digest))
     events.emit('blob.pushed', { repository, digest, bytes: size })

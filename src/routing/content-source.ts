@@ -1,5 +1,6 @@
 import type { BlobFacts, OpenBlob, ServedManifest } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
+import { OciError } from '../oci/errors.js'
 import type { Descriptor } from '../oci/manifest.js'
 import type { Reference, Repository } from '../oci/reference.js'
 
@@ -53,10 +54,27 @@ export type Route =
       source: ContentSource
       /** Whether the query's `ns` chose the registry, to be answered with `OCI-Namespace`. */
       namespaced: boolean
+      /** The name under which it takes pushes of referrers, e.g. `docker.io/library/nginx`; undefined: it takes none. */
+      attach?: Repository | undefined
     }
 
 /** Repository name and `ns` parameter to the source that answers for it. */
 export interface Resolver {
   /** @throws {OciError} NAME_UNKNOWN for a registry that is not configured; nothing is asked outside */
   resolve(repository: Repository, ns: string | undefined): Route
+}
+
+/**
+ * The repository that takes what is pushed by this route.
+ *
+ * @throws {OciError} DENIED where none does
+ */
+export function pushTarget(route: Route): Repository {
+  const target = route.kind === 'local' ? route.repository : route.attach
+  if (target) return target
+  const { repository } = route
+  throw new OciError(
+    'DENIED',
+    `${repository} is mirrored from an upstream and takes no pushes: push to a local namespace, e.g. local/${repository}`,
+  )
 }

@@ -1,4 +1,4 @@
-import { OciError } from '../oci/errors.js'
+import { isAbsence, OciError } from '../oci/errors.js'
 import { parseRepository, type Repository } from '../oci/reference.js'
 import type { ContentSource, Resolver, Route } from './content-source.js'
 
@@ -9,6 +9,8 @@ export interface RegistryRoute {
   /** Other hosts that mean the same registry. */
   aliases: readonly string[]
   source: (repository: Repository) => ContentSource
+  /** Whether its repositories take pushes of referrers. */
+  attach: boolean
 }
 
 export interface RouteTableDeps {
@@ -46,10 +48,24 @@ export class RouteTable implements Resolver {
     return this.#proxied(this.#default, repository, false)
   }
 
+  /** The one name of a repository, `docker.io/library/nginx` of `nginx`; undefined where its registry is not configured. */
+  nameOf(repository: Repository): Repository | undefined {
+    try {
+      const route = this.resolve(repository, undefined)
+      return route.kind === 'local' ? route.repository : (`${route.registry}/${route.repository}` as Repository)
+    } catch (error) {
+      if (isAbsence(error)) return undefined
+      throw error
+    }
+  }
+
   #proxied(route: RegistryRoute, name: Repository, namespaced: boolean): Route {
     const official = route.name === DOCKER_HUB && !name.includes('/')
     const repository = official ? parseRepository(`library/${name}`) : name
-    return { kind: 'proxy', registry: route.name, repository, source: route.source(repository), namespaced }
+    const source = route.source(repository)
+    // `ns` is for pulls: what a client is told of its push has no place for it.
+    const attach = route.attach && !namespaced ? (`${route.name}/${repository}` as Repository) : undefined
+    return { kind: 'proxy', registry: route.name, repository, source, namespaced, attach }
   }
 
   #registry(host: string): RegistryRoute {

@@ -16,8 +16,9 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.js'
  *     repositories/<name>/_tags/<tag>                            TagLink (links.ts); for what is read through a TagRecord (cache)
  *     repositories/<name>/_referrers/<algorithm>/<hex>/<digest with - for :>   descriptor of a manifest that has this subject
  *
- * `<name>` is `local/app` for what was pushed, `docker.io/library/nginx` for what was read through. No component of
- * a name begins with `_`, so the four folders never collide with one.
+ * `<name>` is `local/app` for what was pushed, `docker.io/library/nginx` for what was read through, and
+ * `_attached/docker.io/library/nginx` for the signatures and other referrers that were pushed to that one here. No
+ * component of a repository's name begins with `_`, so neither that folder nor the four collide with one.
  */
 export const LAYOUT_VERSION = 1
 
@@ -29,6 +30,7 @@ export const uploadsDir = 'uploads'
 export const stagingDir = 'tmp'
 export const blobsPrefix = 'blobs'
 export const repositoriesPrefix = 'repositories'
+export const attachedRoot = '_attached'
 
 export const partFile = (digest: Digest) => `${algorithmOf(digest)}-${hexOf(digest)}.part`
 /** Beside the part file at `path`. */
@@ -50,6 +52,21 @@ export const referrersPrefix = (name: string, subject: Digest) =>
   `${repositoryPrefix(name)}/_referrers/${pathOf(subject)}`
 export const referrerKey = (name: string, subject: Digest, manifest: Digest) =>
   `${referrersPrefix(name, subject)}/${algorithmOf(manifest)}-${hexOf(manifest)}`
+
+/** Whether a repository is one that is read through: its name begins with a registry's host, as no local namespace may. */
+export const isMirrored = (repository: string) => /[.:]|^localhost$/.test(repository.split('/', 1)[0] ?? '')
+
+/** The name on disk of the repository that keeps what is pushed to `repository`. */
+export const pushedName = (repository: string) =>
+  isMirrored(repository) ? `${attachedRoot}/${repository}` : repository
+
+/** The repository whose name on disk is `name`: the inverse of `pushedName`. */
+export const repositoryOf = (name: string) =>
+  name.startsWith(`${attachedRoot}/`) ? name.slice(attachedRoot.length + 1) : name
+
+/** Whether what a repository links was pushed. @param name as on disk @param namespaces first components of local names */
+export const isPushedTo = (name: string, namespaces: readonly string[]) =>
+  [attachedRoot, ...namespaces].includes(name.split('/', 1)[0] ?? '')
 
 /** The digest that `<algorithm>` and `<hex>`, as found on disk, stand for; `undefined` for a stranger's file. */
 export function digestFromParts(algorithm: string | undefined, hex: string | undefined): Digest | undefined {

@@ -48,6 +48,7 @@ describe('without a file', () => {
         rules: [],
       },
       negativeTtlMs: 30_000,
+      attach: false,
       upstreams: [
         {
           name: 'hub',

@@ -1,7 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import type { Descriptor } from '../../src/oci/manifest.js'
-import { fallbackSubject, fallbackTag, inOrder, ofType, pageOfReferrers } from '../../src/oci/referrers.js'
+import {
+  fallbackSubject,
+  fallbackTag,
+  inOrder,
+  isAttachedTag,
+  ofType,
+  pageOfReferrers,
+} from '../../src/oci/referrers.js'
 
 const SUBJECT = digestOf(Buffer.from('a subject'))
 const HEX = SUBJECT.slice('sha256:'.length)
@@ -26,6 +33,21 @@ describe('the fallback tag', () => {
 
     expect(fallbackTag(long)).toBe(`sha512-${long.slice(7, 71)}`)
     expect(fallbackSubject(fallbackTag(long))).toBeUndefined()
+  })
+
+  test.each([
+    [`sha256-${HEX}`, true],
+    [`sha512-${HEX}`, true],
+    [`sha256-${HEX}.sig`, true],
+    [`sha256-${HEX}.att`, true],
+    [`sha256-${HEX}.sbom`, true],
+    [`sha256-${HEX}.other`, false],
+    [`sha256-${HEX.slice(1)}`, false],
+    [`sha256-${HEX.toUpperCase()}`, false],
+    [`x-sha256-${HEX}`, false],
+    ['latest', false],
+  ])('%s speaks of another manifest: %s', (tag, speaks) => {
+    expect(isAttachedTag(tag)).toBe(speaks)
   })
 })
 

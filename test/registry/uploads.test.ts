@@ -29,7 +29,7 @@ const make = (limit = 3) =>
       },
     }),
     links: (repository: Repository) => new RepositoryLinks({ repository, driver: storage.driver }),
-    isLocal: () => true,
+    locate: (from) => from,
     now: () => clock,
     limit,
   })

@@ -3,7 +3,7 @@ import type { AccessPolicy } from '../../auth/access-policy.js'
 import { parseEndpoint } from '../../oci/endpoint.js'
 import { OciError } from '../../oci/errors.js'
 import { printReference } from '../../oci/reference.js'
-import type { Resolver } from '../../routing/content-source.js'
+import { pushTarget, type Resolver } from '../../routing/content-source.js'
 import { subjectOf } from '../subject.js'
 import type { Handler, Handlers, Kind, Method, RepositoryEndpoint, V2Request } from './handlers.js'
 import { linkNext, parsePage } from './listings.js'
@@ -85,7 +85,7 @@ async function answer(
   if (route.kind === 'proxy') {
     request.facts.registry = route.registry
     if (route.namespaced) reply.header('oci-namespace', route.registry)
-    if (writes) throw notPushable(endpoint.repository)
+    if (writes) pushTarget(route)
   }
   services.policy.check(subjectOf(request), writes ? 'push' : 'pull')
   const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
@@ -98,13 +98,6 @@ function note(request: FastifyRequest, endpoint: RepositoryEndpoint): void {
   if (endpoint.kind === 'manifest' || endpoint.kind === 'blob') request.facts.content = endpoint.kind
   if (endpoint.kind === 'manifest') request.facts.reference = printReference(endpoint.reference)
   if (endpoint.kind === 'blob' || endpoint.kind === 'referrers') request.facts.reference = endpoint.digest
-}
-
-function notPushable(repository: string): OciError {
-  return new OciError(
-    'DENIED',
-    `${repository} is mirrored from an upstream and takes no pushes: push to a local namespace, e.g. local/${repository}`,
-  )
 }
 
 /** The raw target, since Fastify's own parameters are unescaped already. @throws {OciError} NAME_INVALID */

@@ -11,6 +11,7 @@ import {
   type Uploads,
   uploadLocation,
 } from '../../registry/uploads.js'
+import { pushTarget } from '../../routing/content-source.js'
 import type { Handlers, V2Request } from './handlers.js'
 
 /** end-4 to end-6, end-11, end-13 and end-14: `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<session>`. */
@@ -21,42 +22,46 @@ export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
   return {
     uploads: { POST: (v2) => begin(uploads, v2) },
     upload: {
-      async GET({ endpoint: { repository, session }, reply }) {
-        return describe(reply.code(204), repository, await uploads.status(repository, session)).send()
+      async GET({ endpoint: { repository, session }, route, reply }) {
+        return describe(reply.code(204), repository, await uploads.status(pushTarget(route), session)).send()
       },
 
-      async PATCH({ endpoint: { repository, session }, request, reply }) {
-        const state = await uploads.append(repository, session, chunkOf(request))
+      async PATCH({ endpoint: { repository, session }, route, request, reply }) {
+        const state = await uploads.append(pushTarget(route), session, chunkOf(request))
         return describe(reply.code(202), repository, state).send()
       },
 
-      async PUT({ endpoint: { repository, session }, query, request, reply }) {
+      async PUT({ endpoint: { repository, session }, route, query, request, reply }) {
         const digest = parseDigest(query.get('digest') ?? '')
-        await uploads.finish(repository, session, digest, chunkOf(request))
+        await uploads.finish(pushTarget(route), session, digest, chunkOf(request))
         return created(reply, repository, digest)
       },
 
-      async DELETE({ endpoint: { repository, session }, reply }) {
-        await uploads.cancel(repository, session)
+      async DELETE({ endpoint: { session }, route, reply }) {
+        await uploads.cancel(pushTarget(route), session)
         return reply.code(204).send()
       },
     },
   }
 }
 
-async function begin(uploads: Uploads, { endpoint: { repository }, query, request, reply }: V2Request<'uploads'>) {
+async function begin(
+  uploads: Uploads,
+  { endpoint: { repository }, route, query, request, reply }: V2Request<'uploads'>,
+) {
+  const target = pushTarget(route)
   const mount = query.get('mount')
   const from = query.get('from')
-  if (mount !== null && from !== null && (await mounted(uploads, repository, parseDigest(mount), from))) {
+  if (mount !== null && from !== null && (await mounted(uploads, target, parseDigest(mount), from))) {
     return created(reply, repository, parseDigest(mount))
   }
   const whole = query.get('digest')
   if (whole !== null) {
     const digest = parseDigest(whole)
-    await uploads.pushWhole(repository, digest, chunkOf(request))
+    await uploads.pushWhole(target, digest, chunkOf(request))
     return created(reply, repository, digest)
   }
-  const state = await uploads.begin(repository, query.get('digest-algorithm') ?? undefined)
+  const state = await uploads.begin(target, query.get('digest-algorithm') ?? undefined)
   return describe(reply.code(202), repository, state).send()
 }
 
