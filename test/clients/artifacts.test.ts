@@ -21,7 +21,8 @@ describe('crane, regctl, oras, helm, and whole multi-arch images', () => {
   beforeAll(async () => {
     folder = await stageFolder('artifacts')
     upstreams = await startDockerHub(folder)
-    mirror = await Mirror.start({ folder, registries: hubRegistries(upstreams) })
+    const { 'docker.io': hub } = hubRegistries(upstreams)
+    mirror = await Mirror.start({ folder, registries: { 'docker.io': { ...hub, attach: true } } })
     client = await goClients(inject('goClients'), join(folder, 'client'))
     debian = await tools({ folder: join(folder, 'debian'), netns: WORLD.tools.netns, mirror: HOST })
     await client.regctl('registry', 'set', '--tls', 'disabled', HOST)
@@ -123,6 +124,27 @@ describe('crane, regctl, oras, helm, and whole multi-arch images', () => {
     expect((await client.regctl('tag', 'ls', `${HOST}/local/copied`)).stdout).toBe('v1\n')
     await client.regctl('tag', 'delete', to)
     expect(await status('local/copied/manifests/v1')).toBe(404)
+  })
+
+  test('oras and regctl attach to an image that is mirrored, and each finds what the other has attached', async () => {
+    const image = `${HOST}/library/hello`
+    const subject = `${image}@${(await client.crane('digest', '--insecure', image)).stdout.trim()}`
+    const [sbom, signature] = ['application/vnd.example.sbom', 'application/vnd.example.signature']
+    await client.oras('attach', '--plain-http', '--artifact-type', sbom, subject, 'sbom.json:application/json')
+    await client.regctl('artifact', 'put', '--artifact-type', signature, '--subject', subject, '-f', 'signature.json')
+
+    const byApi = await client.oras('discover', '--plain-http', '--format', 'json', subject)
+    const byTag = ['--distribution-spec', 'v1.1-referrers-tag', '--format', 'json', subject]
+    const byRegctl = await client.regctl('artifact', 'list', '--format', '{{jsonPretty .}}', subject)
+
+    for (const { stdout } of [byApi, await client.oras('discover', '--plain-http', ...byTag), byRegctl]) {
+      expect(stdout).toContain(sbom)
+      expect(stdout).toContain(signature)
+    }
+    await expect(client.crane('copy', '--insecure', image, `${image}:own`)).rejects.toThrow('DENIED')
+    await client.regctl('image', 'copy', '--referrers', subject, `${HOST}/local/hello:v1`)
+    const copied = await client.oras('discover', '--plain-http', '--format', 'json', `${HOST}/local/hello:v1`)
+    expect(copied.stdout).toContain(signature)
   })
 
   test('helm pushes a chart and pulls it back', async () => {

@@ -15,12 +15,19 @@ interface UpstreamEntry {
   role?: 'origin'
 }
 
+interface RegistryEntry {
+  upstreams: UpstreamEntry[]
+  tags?: Record<string, unknown>
+  negativeTtl?: string
+  attach?: boolean
+}
+
 export interface MirrorOptions {
   folder: string
   /** Where its content lies; default `data` in `folder`. */
   storage?: string
   /** Registry to its upstreams in order; `docker.io` is the default one. */
-  registries: Record<string, { upstreams: UpstreamEntry[]; tags?: Record<string, unknown>; negativeTtl?: string }>
+  registries: Record<string, RegistryEntry>
   maxSize?: string
   /** Merged over the limits below, which are short so that faults cost seconds. */
   timeouts?: Record<string, string>
