@@ -10,14 +10,13 @@ import { attachedRoot, isMirrored, isPushedTo, repositoryOf } from '../storage/l
 import { repositoriesOnDisk } from '../storage/repositories.js'
 import { AttachedSource } from './attached-source.js'
 import { Attachments } from './attachments.js'
-import { repositoriesIn } from './catalog.js'
+import { Directory } from './directory.js'
 import { FallbackTags, MadeIndexes } from './fallback-tags.js'
 import { type ContentMemory, LocalContent } from './local-content.js'
 import { LocalSource } from './local-source.js'
 import { Manifests } from './manifests.js'
 import { PushedRepository } from './pushed-repository.js'
 import { RepositoryLinks } from './repository-links.js'
-import { Totals } from './totals.js'
 import { Uploads } from './uploads.js'
 
 const SWEEP_EVERY_MS = 10 * 60_000
@@ -56,7 +55,7 @@ export class LocalRegistry {
   readonly #made = new MadeIndexes()
   /** Mirrored repositories to which something was pushed; of all others no file need be looked at. */
   readonly #attached = new Set<string>()
-  readonly #totals: Totals
+  readonly #directory: Directory
   readonly #sweeping: Periodic
 
   constructor({ driver, store, index, hot, namespaces, canonical, uploadsDir, events, log, now }: LocalRegistryDeps) {
@@ -71,9 +70,9 @@ export class LocalRegistry {
     this.#driver = driver
     this.#namespaces = namespaces
     this.#content = new LocalContent({ store, hot })
-    this.#totals = new Totals({ driver })
+    this.#directory = new Directory({ driver, links })
     this.uploads = new Uploads({ dir: uploadsDir, store, events, links, locate, now })
-    this.manifests = new Manifests({ store, index, content: this.#content, totals: this.#totals, events, links })
+    this.manifests = new Manifests({ store, index, content: this.#content, directory: this.#directory, events, links })
     this.attachments = new Attachments({ uploads: this.uploads, links })
     this.#sweeping = new Periodic({
       everyMs: SWEEP_EVERY_MS,
@@ -85,7 +84,7 @@ export class LocalRegistry {
   /** Finds the uploads that an earlier process left, and counts what is here. */
   async start(): Promise<void> {
     await this.uploads.start()
-    await this.#totals.start(this.#namespaces)
+    await this.#directory.start(this.#namespaces)
     for await (const name of repositoriesOnDisk(this.#driver, attachedRoot)) {
       this.#attached.add(repositoryOf(name))
     }
@@ -97,7 +96,7 @@ export class LocalRegistry {
   }
 
   source(repository: Repository): ContentSource {
-    const source = new LocalSource({ pushed: this.#pushed(repository) })
+    const source = new LocalSource({ pushed: this.#pushed(repository), directory: this.#directory })
     return new FallbackTags({ repository, source, made: this.#made })
   }
 
@@ -113,18 +112,13 @@ export class LocalRegistry {
     return new FallbackTags({ repository, source, made: this.#made })
   }
 
-  /** The catalog: names in lexical order, read from the folders as far as the page goes. */
-  async repositories({ n, last }: PageRequest): Promise<{ repositories: Repository[]; more: boolean }> {
-    const repositories: Repository[] = []
-    for await (const repository of repositoriesIn(this.#driver, this.#namespaces, last)) {
-      if (repositories.length === n) return { repositories, more: true }
-      repositories.push(repository)
-    }
-    return { repositories, more: false }
+  /** The catalog: names in lexical order. */
+  repositories(page: PageRequest): { repositories: Repository[]; more: boolean } {
+    return this.#directory.page(page, () => true)
   }
 
   totals(): { repositories: number; tags: number } {
-    return this.#totals.value
+    return this.#directory.totals
   }
 
   #pushed(repository: Repository): PushedRepository {

@@ -4,15 +4,18 @@ import { OciError, type OciErrorCode } from '../oci/errors.js'
 import type { Reference } from '../oci/reference.js'
 import { ofType } from '../oci/referrers.js'
 import type { ContentSource, PageRequest, ReferrersAnswer, TagPage } from '../routing/content-source.js'
+import type { Directory } from './directory.js'
 import type { PushedRepository } from './pushed-repository.js'
 import { pageOf } from './tags.js'
 
 /** One repository that is pushed to, read. Only the local storage is ever asked. */
 export class LocalSource implements ContentSource {
   readonly #pushed: PushedRepository
+  readonly #directory: Directory
 
-  constructor({ pushed }: { pushed: PushedRepository }) {
+  constructor({ pushed, directory }: { pushed: PushedRepository; directory: Directory }) {
     this.#pushed = pushed
+    this.#directory = directory
   }
 
   async openBlob(digest: Digest): Promise<OpenBlob> {
@@ -34,7 +37,7 @@ export class LocalSource implements ContentSource {
   }
 
   async listTags(page: PageRequest): Promise<TagPage> {
-    const tags = await this.#pushed.tags()
+    const tags = await this.#directory.tags(this.#pushed.links.repository)
     if (tags.length === 0 && !(await this.#pushed.links.exists())) throw this.#unknownRepository()
     return pageOf(tags, page)
   }

@@ -9,18 +9,18 @@ import { bareType, isManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { fallbackTag } from '../oci/referrers.js'
 import { isMirrored } from '../storage/layout.js'
+import type { Directory } from './directory.js'
 import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
 import { checkChildren } from './missing-children.js'
 import type { RepositoryLinks } from './repository-links.js'
-import type { Totals } from './totals.js'
 
 export interface ManifestsDeps {
   store: BlobStore
   index: MetadataIndex
   content: LocalContent
-  totals: Totals
+  directory: Directory
   events: EventBus
   links: (repository: Repository) => RepositoryLinks
 }
@@ -63,7 +63,7 @@ export class Manifests {
         await this.#keep(digest, bytes, manifest)
         await link(links, digest, bytes.length, manifest)
         if (reference.kind === 'tag') await links.setTag(reference.tag, { digest, mediaType: manifest.mediaType })
-        await this.#deps.totals.recount(repository)
+        await this.#deps.directory.added(repository, reference.kind === 'tag' ? reference.tag : undefined)
         this.#deps.events.emit('manifest.pushed', { repository, reference, digest })
         return { digest, subject: manifest.subject?.digest }
       }),
@@ -81,7 +81,7 @@ export class Manifests {
         const links = this.#deps.links(repository)
         if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
         else await this.#deleteManifest(links, reference.digest)
-        await this.#deps.totals.recount(repository)
+        await this.#deps.directory.recount(repository)
       }),
     )
   }

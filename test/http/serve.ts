@@ -41,7 +41,7 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
         },
       },
       policy,
-      catalog: { repositories: async () => ({ repositories: ['local/a'], more: false }) },
+      catalog: { repositories: () => ({ repositories: ['local/a'], more: false }) },
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
         manifest: manifestHandlers({ policy: () => policy }),

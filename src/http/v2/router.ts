@@ -13,10 +13,7 @@ const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 export interface Catalog {
   /** Names of the repositories here, in lexical order. */
-  repositories(page: {
-    n?: number | undefined
-    last?: string | undefined
-  }): Promise<{ repositories: string[]; more: boolean }>
+  repositories(page: { n?: number | undefined; last?: string | undefined }): { repositories: string[]; more: boolean }
 }
 
 export interface V2Services {
@@ -42,7 +39,7 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
       if (endpoint.kind === 'catalog') {
         readOnly(request, reply)
         services.policy.check(subjectOf(request), 'pull')
-        const { repositories, more } = await services.catalog.repositories(parsePage(query))
+        const { repositories, more } = services.catalog.repositories(parsePage(query))
         if (more) linkNext(reply, `${PREFIX}_catalog`, query, repositories.at(-1))
         return { repositories }
       }

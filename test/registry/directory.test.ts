@@ -1,0 +1,116 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Repository, Tag } from '../../src/oci/reference.js'
+import { Directory } from '../../src/registry/directory.js'
+import { RepositoryLinks } from '../../src/registry/repository-links.js'
+import type { StorageDriver } from '../../src/storage/driver.js'
+import { openStorage, temporaryFolder } from '../helpers/local-server.js'
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let storage: Awaited<ReturnType<typeof openStorage>>
+let driver: StorageDriver
+let lists: number
+/** Where the next listing waits, if anywhere. */
+let held: Promise<void> | undefined
+let directory: Directory
+
+beforeEach(async () => {
+  folder = await temporaryFolder()
+  storage = await openStorage(folder.path)
+  lists = 0
+  held = undefined
+  driver = Object.create(storage.driver, {
+    list: {
+      value: async (prefix: string) => {
+        lists++
+        const names = await storage.driver.list(prefix)
+        await held
+        return names
+      },
+    },
+  }) as StorageDriver
+  directory = restarted()
+})
+
+afterEach(async () => {
+  storage.index.close()
+  await folder.remove()
+})
+
+const restarted = () => new Directory({ driver, links: (repository) => new RepositoryLinks({ repository, driver }) })
+const APP = 'local/app' as Repository
+const write = (name: string, tag: string) => storage.driver.put(`repositories/${name}/_tags/${tag}`, '{}')
+const remove = (name: string, tag: string) => storage.driver.delete(`repositories/${name}/_tags/${tag}`)
+
+async function put(name: string, tag: string): Promise<void> {
+  await write(name, tag)
+  await directory.added(name as Repository, tag as Tag)
+}
+
+test('lists and counts are the same as after a restart, whatever comes and goes', async () => {
+  for (const tag of ['v2', 'V1', 'latest', 'v1', 'v2', 'v10']) await put('local/app', tag)
+  await put('local/app-b', 'x')
+  await put('local/app/sub', 'x')
+  await remove('local/app', 'v2')
+  await directory.recount(APP)
+  await remove('local/app-b', 'x')
+  await directory.recount('local/app-b' as Repository)
+
+  const again = restarted()
+  await again.start(['local'])
+
+  for (const each of [directory, again]) {
+    expect(await each.tags(APP)).toEqual(['latest', 'V1', 'v1', 'v10'])
+    expect(each.totals).toEqual({ repositories: 2, tags: 5 })
+    expect(each.page({}, () => true)).toEqual({ repositories: ['local/app', 'local/app/sub'], more: false })
+  }
+})
+
+test('nothing is read for a list that is known, nor for a tag that is added to it', async () => {
+  await put('local/app', 'v1')
+  await directory.tags(APP)
+  lists = 0
+
+  await put('local/app', 'v2')
+  await put('local/app', 'v2')
+
+  expect(await directory.tags(APP)).toEqual(['v1', 'v2'])
+  expect(directory.totals).toEqual({ repositories: 1, tags: 2 })
+  expect(lists).toBe(0)
+})
+
+test('a tag that comes while the list is read is in the next list', async () => {
+  await write('local/app', 'v1')
+  let letGo = () => {}
+  held = new Promise((resolve) => {
+    letGo = resolve
+  })
+  const reading = directory.tags(APP)
+  await expect.poll(() => lists).toBe(1)
+  held = undefined
+  await put('local/app', 'v2')
+  letGo()
+  await reading
+
+  expect(await directory.tags(APP)).toEqual(['v1', 'v2'])
+})
+
+test('nothing outside the namespaces is a local repository, nor what holds blobs alone', async () => {
+  for (const link of ['docker.io/library/nginx/_tags/v1', 'local/a/_blobs/sha256/00', 'local/b/_manifests/sha256/00']) {
+    await storage.driver.put(`repositories/${link}`, '{}')
+  }
+
+  await directory.start(['local'])
+
+  expect(directory.page({}, () => true).repositories).toEqual(['local/b'])
+  expect(directory.totals).toEqual({ repositories: 1, tags: 0 })
+})
+
+test('pages of what may be seen are full, and come to an end', async () => {
+  for (let n = 0; n < 10; n++) await put(`local/app-${n}`, 'v1')
+  const isShown = (repository: string) => Number(repository.at(-1)) % 2 === 0
+  const first = directory.page({ n: 3 }, isShown)
+  const second = directory.page({ n: 3, last: first.repositories.at(-1) }, isShown)
+
+  expect(first).toEqual({ repositories: ['local/app-0', 'local/app-2', 'local/app-4'], more: true })
+  expect(second).toEqual({ repositories: ['local/app-6', 'local/app-8'], more: false })
+})
