@@ -11,5 +11,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    // A condition is waited for: how long that takes is the machine's.
+    expect: { poll: { timeout: 10_000 } },
   },
 })

@@ -47,6 +47,8 @@ test('F28 an upstream that a reload removes in the middle of a transfer: the lay
   const mirror = await stage.mirror({ upstreams: ['a'] })
   const running = fetchBlob(mirror.url, image.repository, layer)
   await expect.poll(() => a.bytes, { interval: 10, timeout: 10_000 }).toBeGreaterThan(MIB / 2)
+  // It is still under way when the other one has been asked.
+  a.line.bytesPerSecond = 256 * 1024
 
   await mirror.reload({ folder: mirror.folder, upstreams: [stage.entry('b')] })
   const next = await pull(mirror.url, await stage.image())

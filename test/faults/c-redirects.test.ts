@@ -74,8 +74,8 @@ test('F58 a signed URL has expired when the rest is asked for: the registry is a
   const { digest, size } = image.layers[0]!
   const a = stage.proxy('a')
   const mirror = await stage.mirror({ upstreams: ['a'] })
-  a.inject({ kind: 'redirect', to: store.url, signedForMs: 1500 }, GET)
-  const slowly = { kind: 'throttle', bytesPerSecond: 512 * KIB } as const
+  a.inject({ kind: 'redirect', to: store.url, signedForMs: 3000 }, GET)
+  const slowly = { kind: 'throttle', bytesPerSecond: 256 * KIB } as const
   store.inject([{ kind: 'signed' }, slowly, { kind: 'cut', after: 0.5 }], { range: 'none', reference: digest })
   store.inject({ kind: 'signed' })
 

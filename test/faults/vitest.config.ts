@@ -9,6 +9,8 @@ export default defineConfig({
     maxWorkers: 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // A condition is waited for: how long that takes is the machine's.
+    expect: { poll: { timeout: 20_000 } },
     disableConsoleIntercept: true,
   },
 })
