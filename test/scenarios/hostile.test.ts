@@ -107,7 +107,9 @@ describe('one origin', () => {
           { name: 'hub', url: closed.url, role: 'origin' },
         ]),
       },
-      settings: { upstream: { timeouts: { connect: '1s', firstByte: '1s', idle: '1s' }, firstHeaderBudget: '500ms' } },
+      settings: {
+        upstream: { timeouts: { connect: '10s', firstByte: '10s', idle: '10s' }, firstHeaderBudget: '500ms' },
+      },
     })
     const beganAt = performance.now()
 
@@ -121,7 +123,8 @@ describe('one origin', () => {
     ])
 
     expect(got.map(({ status }) => status)).toEqual([503, 503, 503, 503, 503, 503])
-    expect(performance.now() - beganAt).toBeLessThan(1500)
+    // Far from the limit of the service itself, and from one budget after the other.
+    expect(performance.now() - beganAt).toBeLessThan(5000)
   })
 })
 

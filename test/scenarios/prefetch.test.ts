@@ -127,13 +127,16 @@ describe('what is fetched ahead', () => {
   test('is joined by a client that asks for it', async () => {
     const mirror = await start({ prefetch: { blobs: true } })
     const { layers } = hub.addImage(APP, 'latest', { layers: [300_000] })
-    hub.bytesPerSecond = 300_000
+    // Three seconds for the layer, or until the client has joined it.
+    hub.bytesPerSecond = 100_000
     await mirror.manifest(APP, 'latest')
     await expect.poll(() => hub.asked, { interval: 10 }).toContain(blob(layers[0]!))
 
-    const got = await mirror.blob(APP, layers[0]!)
+    const joining = mirror.blob(APP, layers[0]!)
+    await mirror.stats()
+    hub.bytesPerSecond = undefined
 
-    expect(got).toMatchObject({ digest: layers[0], headers: { 'x-cache': 'join' } })
+    expect(await joining).toMatchObject({ digest: layers[0], headers: { 'x-cache': 'join' } })
     expect(hub.count(/\/blobs\//)).toBe(2)
   })
 
@@ -174,8 +177,8 @@ describe('what is fetched ahead', () => {
 
   test('is no more than what has begun once the server is stopping, though clients are still served', async () => {
     const mirror = await start({ prefetch: { blobs: true, concurrency: 1 } })
-    const { config, layers } = hub.addImage(APP, 'latest', { layers: [50_000, 1000] })
-    const big = hub.addBlob(300_000)
+    const { config, layers } = hub.addImage(APP, 'latest', { layers: [500_000, 1000] })
+    const big = hub.addBlob(600_000)
     hub.bytesPerSecond = 300_000
     const pulling = mirror.blob(APP, big)
     await mirror.manifest(APP, 'latest')

@@ -284,18 +284,23 @@ describe('a tag', () => {
     expect((await pull()).status).toBe(503)
   })
 
-  test('is served stale within two seconds when the origin has gone silent', async () => {
+  test('is served stale after the budget for that when the origin has gone silent', async () => {
     const { fresh, point } = images()
     point(hub, fresh)
+    mirror = await startMirror({
+      registries: { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }], { tags: { ttl: '5m' } }) },
+      settings: { upstream: { timeouts: { firstByte: '1m' }, revalidationBudget: '500ms' } },
+      now: () => clock.now,
+    })
     await pull()
     hub.fault = () => ({ kind: 'hang' })
     clock.now += 6 * MINUTE
-    const startedAt = performance.now()
 
     const got = await pull()
 
     expect(got).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
-    expect(performance.now() - startedAt).toBeLessThan(2500)
+    // It has not been given up: nobody waited for the end of its own limit.
+    expect((await mirror.stats()).upstreams.find(({ name }) => name === 'hub')).toMatchObject({ errors: 0 })
   })
 
   test('is waited for once while an origin is silent: who comes after that is served stale at once', async () => {
@@ -303,7 +308,7 @@ describe('a tag', () => {
     point(hub, fresh)
     mirror = await startMirror({
       registries: { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }], { tags: { ttl: '5m' } }) },
-      settings: { upstream: { timeouts: { firstByte: '1m' }, revalidationBudget: '3s' } },
+      settings: { upstream: { timeouts: { firstByte: '1m' }, revalidationBudget: '4s' } },
       now: () => clock.now,
     })
     await pull()
@@ -314,7 +319,7 @@ describe('a tag', () => {
 
     const got = await Promise.all([pull(), pull(), pull()])
 
-    expect(performance.now() - startedAt).toBeLessThan(2000)
+    expect(performance.now() - startedAt).toBeLessThan(4000)
     for (const each of got) expect(each).toMatchObject({ status: 200, digest: fresh, headers: { 'x-cache': 'stale' } })
   })
 
