@@ -33,8 +33,11 @@ export async function follow(
   url: URL,
   { redirect, ...following }: Following,
 ): Promise<Followed> {
-  const known = redirect?.target && (await shortcut(connections, upstream, redirect.target, following))
+  const remembered = redirect?.target
+  const known = remembered && (await shortcut(connections, upstream, remembered, following))
   if (known) return known
+  // At once, so that nobody else is sent there meanwhile; another one may be known by now.
+  if (redirect && redirect.target === remembered) redirect.target = undefined
   const { at, ...followed } = await wholeWay(connections, upstream, url, following)
   if (redirect) redirect.target = followed.elsewhere ? at : undefined
   return followed
