@@ -70,6 +70,16 @@ describe('Segments', () => {
     expect(span(whole)).toEqual([0.1, 1])
   })
 
+  test('a long stream is judged by no less than half a second of it: how it begins says little', () => {
+    const whole = segments.claimRest(0)!
+    get(whole, MIB / 100, 499)
+
+    expect(segments.claimSegment()).toBeUndefined()
+    now += 1
+    expect(span(segments.claimSegment())).toEqual([1, 2])
+    expect(span(whole)).toEqual([0.01, 1])
+  })
+
   test('a quick stream keeps what it has', () => {
     const whole = segments.claimRest(0)!
     get(whole, 8 * MIB, 1000)
