@@ -1,6 +1,7 @@
 import { delay } from '../lib/abortable.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
+import { AgreedSize } from './agreed-size.js'
 import type { BlobStream, TransferStream } from './answers.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { hedgeDelay, hedged } from './hedge.js'
@@ -40,14 +41,11 @@ const LONGEST_PAUSE_MS = 2000
  * Its upstreams stay open until `close`.
  */
 export class BlobTransfer {
-  readonly sizeBytes: number | undefined
   readonly #repository: Repository
   readonly #digest: Digest
   readonly #joining: () => readonly Upstream[]
   readonly #lanes: Lanes
-  #size: number | undefined
-  /** Bytes of it have been given that hold: nobody else may give it another size. */
-  #given = false
+  readonly #size: AgreedSize
   /** Where the next round begins. */
   #turn = 0
   /** Whether bytes have come since the last `next`. */
@@ -59,11 +57,14 @@ export class BlobTransfer {
   constructor({ repository, digest, sizeBytes, upstreams, joining = () => [] }: BlobTransferDeps) {
     this.#repository = repository
     this.#digest = digest
-    this.sizeBytes = sizeBytes
-    this.#size = sizeBytes
+    this.#size = new AgreedSize(sizeBytes)
     this.#joining = joining
     this.#lanes = new Lanes({ repository })
     this.#lanes.join(upstreams)
+  }
+
+  get sizeBytes(): number | undefined {
+    return this.#size.promised
   }
 
   /**
@@ -129,8 +130,7 @@ export class BlobTransfer {
       upstream.client.traffic.failed(error)
       upstream.health.quarantine(error)
     }
-    this.#size = this.sizeBytes
-    this.#given = false
+    this.#size.forget()
   }
 
   /** One of these gave what does not match: from now on one upstream at a time, these last, and of them origins before mirrors. */
@@ -138,8 +138,7 @@ export class BlobTransfer {
     this.#lanes.doubt(upstreams)
     this.#turn = 0
     this.#careful = true
-    this.#size = this.sizeBytes
-    this.#given = false
+    this.#size.forget()
   }
 
   /** Nothing more will be asked of it. */
@@ -194,7 +193,7 @@ export class BlobTransfer {
       const mayLeave = () => this.#lanes.better(lane)
       const options = {
         to,
-        sizeBytes: this.#size,
+        sizeBytes: this.#size.bytes,
         noRange: lane.noRanges,
         encoded: lane.encoded,
         rangeOnly,
@@ -203,7 +202,7 @@ export class BlobTransfer {
         begun,
       }
       const stream = await upstream.client.getBlob(this.#repository, this.#digest, from, signal, options)
-      this.#checkSize(stream, from)
+      this.#size.check(stream, from)
       upstream.health.answered()
       lane.answered = true
       return { lane, stream }
@@ -218,9 +217,7 @@ export class BlobTransfer {
 
   /** The stream that the next `next` goes on from. */
   #first(opened: Opened, part: Part): TransferStream {
-    const { from } = part
-    const { size } = opened.stream
-    this.#size = from > 0 || this.#given ? (this.#size ?? size) : (size ?? this.#size)
+    this.#size.told(opened.stream.size, part.from)
     const index = this.#lanes.indexOf(opened.lane)
     const goOn = (steps: 0 | 1) => {
       this.#turn = index + steps
@@ -242,11 +239,11 @@ export class BlobTransfer {
       if (!progressed) goOn(0)
       progressed = true
       this.#progressed = true
-      this.#given = true
+      this.#size.hold()
     }
     return {
       body: this.#watched(opened, part, { arrived, leave }),
-      size: this.#size,
+      size: this.#size.bytes,
       upstream: stream.upstream,
       toEnd: stream.toEnd,
       destroy() {
@@ -267,15 +264,6 @@ export class BlobTransfer {
     stream.destroy()
   }
 
-  #checkSize(stream: BlobStream, from: number): void {
-    const differs = this.#size !== undefined && stream.size !== undefined && stream.size !== this.#size
-    if (differs && (from > 0 || this.#given || this.sizeBytes !== undefined)) {
-      stream.destroy()
-      const message = `the blob has ${stream.size} bytes there, ${this.#size} elsewhere`
-      throw new UpstreamError('lying', message, { upstream: stream.upstream })
-    }
-  }
-
   /** Passes the bytes on, noting whether all came. */
   async *#watched(
     { lane, stream }: Opened,
@@ -283,7 +271,7 @@ export class BlobTransfer {
     on: { arrived: () => void; leave: () => void },
   ): AsyncGenerator<Buffer> {
     const { upstream } = stream
-    const size = this.#size
+    const size = this.#size.bytes
     const end = stream.toEnd ? size : to
     let at = from
     try {
