@@ -1,17 +1,18 @@
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
 import type { Complaint } from '../lib/complaint.js'
-import type { BlobStore, StoredBlob } from '../metadata/blob-store.js'
+import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
-import type { BlobFacts, BlobReader, OpenBlob, Outcome } from '../oci/content.js'
+import type { BlobFacts, OpenBlob, Outcome } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import { BlobFill } from './blob-fill.js'
 import type { BlobSource } from './blob-source.js'
-import type { SegmentOptions } from './download.js'
+import { CachedBlobs } from './cached-blobs.js'
 import type { Eviction } from './eviction.js'
 import type { HotContent } from './hot-content.js'
 import type { PartFolder } from './part-folder.js'
+import type { SegmentOptions } from './sharing.js'
 
 export interface BlobCacheDeps {
   store: BlobStore
@@ -58,6 +59,7 @@ interface Running {
 export class BlobCache {
   readonly #deps: BlobCacheDeps
   readonly #log: Logger
+  readonly #cached: CachedBlobs
   readonly #fills = new Map<Digest, Running>()
   /** Downloads that keep nothing, beside those of `#fills`. */
   readonly #passing = new Set<BlobFill>()
@@ -67,6 +69,7 @@ export class BlobCache {
   constructor(deps: BlobCacheDeps) {
     this.#deps = deps
     this.#log = deps.log.child({ module: 'blob-cache' })
+    this.#cached = new CachedBlobs(deps)
   }
 
   /**
@@ -80,21 +83,21 @@ export class BlobCache {
    */
   async open(digest: Digest, place: string, source: () => BlobSource, from = 0): Promise<OpenBlob> {
     // A download under way comes first: until it is put away the store may hold half of the truth.
-    const stored = this.#fills.has(digest) ? undefined : await this.#openStored(digest)
+    const stored = this.#fills.has(digest) ? undefined : await this.#cached.open(digest)
     return stored ?? this.#openFill({ digest, place, source, from })
   }
 
   /** Whether it is here or on its way. */
   holds(digest: Digest): boolean {
-    return this.#fills.has(digest) || this.#deps.store.find(digest, 'cached') !== undefined
+    return this.#fills.has(digest) || this.#cached.find(digest) !== undefined
   }
 
   /** For which repository a blob is on its way, or which upstream gave the one that is here; `undefined` when neither. */
   whence(digest: Digest): Whence | undefined {
     const running = this.#fills.get(digest)
     if (running) return { place: running.place }
-    const row = this.#deps.store.find(digest, 'cached')
-    return row && { source: row.source }
+    const cached = this.#cached.find(digest)
+    return cached && { source: cached.source }
   }
 
   /** Downloads that clients have asked for. */
@@ -117,10 +120,7 @@ export class BlobCache {
     const fill = await this.#fills.get(digest)?.starting
     if (fill?.size !== undefined)
       return { digest, size: fill.size, outcome: outcomeBehind(fill), source: fill.upstream }
-    const stored = await this.#deps.store.open(digest, 'cached')
-    if (!stored) return undefined
-    await stored.close()
-    return { digest, size: stored.size, outcome: 'hit', source: stored.row.source }
+    return this.#cached.stat(digest)
   }
 
   /** Ends the downloads, keeping their part files, and waits until each is put away. */
@@ -129,34 +129,6 @@ export class BlobCache {
     for (const { starting } of this.#fills.values()) void starting.then((fill) => fill.stop())
     for (const fill of this.#passing) fill.stop()
     await Promise.all(this.#running)
-  }
-
-  async #openStored(digest: Digest): Promise<OpenBlob | undefined> {
-    const { store, index, hot } = this.#deps
-    const row = store.find(digest, 'cached')
-    if (!row) return undefined
-    const bytes = hot.get(digest)
-    if (bytes) {
-      index.touch(digest)
-      return { digest, size: bytes.length, outcome: 'hit', source: row.source, bytes, reader: memoryReader(bytes) }
-    }
-    const stored = await store.open(digest, 'cached')
-    if (!stored) return undefined
-    index.touch(digest)
-    return this.#handOut(digest, stored)
-  }
-
-  /** Reads small content into memory, so that the next one need not open the file. */
-  async #handOut(digest: Digest, stored: StoredBlob): Promise<OpenBlob> {
-    const facts = { digest, size: stored.size, outcome: 'hit' as Outcome, source: stored.row.source }
-    if (stored.size > this.#deps.hot.entryLimit) return { ...facts, reader: stored }
-    try {
-      const bytes = await readWhole(stored)
-      this.#deps.hot.set(digest, bytes)
-      return { ...facts, bytes, reader: memoryReader(bytes) }
-    } finally {
-      await stored.close()
-    }
   }
 
   async #openFill(asked: Asked): Promise<OpenBlob> {
@@ -281,26 +253,4 @@ export class BlobCache {
 /** Behind a download that has ended and will be put away there is nothing to wait for. */
 function outcomeBehind(fill: BlobFill): Outcome {
   return fill.verified && fill.file ? 'hit' : 'join'
-}
-
-/** A reader over content in memory; closing it does nothing. */
-export function memoryReader(bytes: Uint8Array): BlobReader {
-  return {
-    async read(buffer, position) {
-      const part = bytes.subarray(position, position + buffer.length)
-      buffer.set(part)
-      return part.length
-    },
-    async close() {},
-  }
-}
-
-async function readWhole(stored: StoredBlob): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(stored.size)
-  for (let at = 0; at < bytes.length; ) {
-    const count = await stored.read(bytes.subarray(at), at)
-    if (count === 0) throw new Error('the file ended early')
-    at += count
-  }
-  return bytes
 }

@@ -1,17 +1,17 @@
 import { setMaxListeners } from 'node:events'
+import { EventLoopLoad } from '../lib/event-loop-load.js'
 import type { BlobReader } from '../oci/content.js'
 import type { Digest } from '../oci/digest.js'
+import { Backpressure } from './backpressure.js'
 import { type BlobBytes, type BlobSource, ContradictionError } from './blob-source.js'
 import { Contributions } from './contributions.js'
 import { Disclosure } from './disclosure.js'
-import { Download, type SegmentOptions } from './download.js'
+import { Download } from './download.js'
 import { FillReaders } from './fill-readers.js'
 import { RunningDigest } from './running-digest.js'
-import { Spool, WINDOW_BYTES } from './spool.js'
+import type { SegmentOptions } from './sharing.js'
+import { Spool } from './spool.js'
 import { Suspicion } from './suspicion.js'
-
-/** So much may wait to be written before the upstream is held back. */
-const UNWRITTEN_LIMIT = 512 * 1024
 
 export interface BlobFillOptions {
   digest: Digest
@@ -39,6 +39,7 @@ export class BlobFill {
   readonly #hash: RunningDigest
   readonly #readers: FillReaders
   readonly #download: Download
+  readonly #backpressure: Backpressure
   readonly #contributions = new Contributions()
   readonly #suspicion: Suspicion
   readonly #disclosure = new Disclosure({ onHurried: () => this.#readers.wake() })
@@ -74,6 +75,8 @@ export class BlobFill {
       onWaiting: () => this.#download.look(),
       onClosed: () => this.release(),
     })
+    this.#backpressure = new Backpressure({ spool, hash: this.#hash, readers: this.#readers, abort: this.#abort })
+    const load = new EventLoopLoad()
     this.#download = new Download({
       source,
       spool,
@@ -84,6 +87,8 @@ export class BlobFill {
       positions: () => this.#readers.positions,
       begun: (stream) => this.#begin(stream),
       arrived: () => this.#arrived(),
+      now: () => performance.now(),
+      load: () => load.lately(),
     })
     // Each stream of a large blob listens, and all at once are no leak.
     setMaxListeners(0, this.#abort.signal)
@@ -256,22 +261,7 @@ export class BlobFill {
   async #arrived(): Promise<void> {
     // Nobody has said how large it gets: it may have grown too large by now.
     if (this.#size === undefined) await this.#keepIfAdmitted(this.received)
-    if (!this.#spool.keeps) await this.#pace()
-    else await this.#spool.drained(UNWRITTEN_LIMIT)
-  }
-
-  /** Without a file the slowest reader sets the pace, and without readers there is nothing to do. */
-  async #pace(): Promise<void> {
-    for (;;) {
-      // It may still be reading what came out of turn, and is a reader like any other.
-      await this.#hash.follow(this.#spool)
-      const { slowest } = this.#readers
-      if (slowest === undefined) this.#abort.abort(new Error('nobody reads it and it cannot be kept'))
-      this.#abort.signal.throwIfAborted()
-      this.#spool.trim(slowest ?? 0)
-      if (this.received - (slowest ?? 0) <= WINDOW_BYTES) return
-      await this.#readers.changed()
-    }
+    await this.#backpressure.relieved()
   }
 
   /**

@@ -1,18 +1,11 @@
-import { EventLoopLoad } from '../lib/event-loop-load.js'
 import { type BlobBytes, type BlobSource, ContradictionError } from './blob-source.js'
 import { ClaimStream, ClaimStreams } from './claim-stream.js'
 import type { Contributions } from './contributions.js'
 import { Demand, type Position } from './demand.js'
 import type { RunningDigest } from './running-digest.js'
 import { type Claim, Segments } from './segments.js'
+import { type SegmentOptions, Sharing, SOON_MS } from './sharing.js'
 import type { Spool } from './spool.js'
-
-export interface SegmentOptions {
-  /** Of one segment, bytes. */
-  size: number
-  /** A blob below this comes in one stream. */
-  minBlob: number
-}
 
 export interface DownloadDeps {
   source: BlobSource
@@ -28,14 +21,12 @@ export interface DownloadDeps {
   begun: (stream: BlobBytes) => Promise<boolean>
   /** Bytes have come; resolves when more may. */
   arrived: () => Promise<void>
+  /** Milliseconds, of a clock that is never set. */
+  now: () => number
+  /** How busy this process was since it was asked last, from 0 to 1. */
+  load: () => number
 }
 
-/** So much is worth no further stream, */
-const SOON_MS = 500
-/** nor is what comes as quickly as this, bytes a millisecond, about a gigabit a second: this machine would be busier, and no quicker. */
-const QUICK = 100 * 1024
-/** From this share of its time on this process counts as busy. */
-const BUSY = 0.85
 /** How often it is looked after streams that stand still and readers who wait; at most twice as often when asked to. */
 const LOOK_EVERY_MS = 50
 
@@ -47,27 +38,22 @@ const LOOK_EVERY_MS = 50
 export class Download {
   readonly #deps: DownloadDeps
   readonly #segments: Segments
+  readonly #sharing: Sharing
   readonly #demand: Demand
   readonly #streams = new ClaimStreams()
   readonly #helpers = new Set<Promise<void>>()
   #failure: { error: unknown } | undefined
   #ended = false
   #lookedAt = 0
-  readonly #load = new EventLoopLoad()
 
   constructor(deps: DownloadDeps) {
     this.#deps = deps
-    this.#segments = new Segments({
-      held: deps.spool.held,
-      segmentBytes: deps.segments.size,
-      now: () => performance.now(),
-    })
-    this.#demand = new Demand({
-      positions: deps.positions,
-      held: deps.spool.held,
-      segments: this.#segments,
-      soonMs: SOON_MS,
-    })
+    const { spool, segments: options, now, load, positions } = deps
+    const { held } = spool
+    const segments = new Segments({ held, segmentBytes: options.size, now })
+    this.#segments = segments
+    this.#sharing = new Sharing({ segments, spool, options, load })
+    this.#demand = new Demand({ positions, held, segments, soonMs: SOON_MS })
   }
 
   /** Resolves when every byte is held. @param from where to begin, if that is missing. @throws what the source throws */
@@ -103,7 +89,7 @@ export class Download {
 
   /** A reader has begun to wait. */
   look(): void {
-    if (performance.now() - this.#lookedAt > LOOK_EVERY_MS / 2) this.#look()
+    if (this.#deps.now() - this.#lookedAt > LOOK_EVERY_MS / 2) this.#look()
   }
 
   /** Looks who stands still and who waits, and whether one more stream pays. */
@@ -111,10 +97,9 @@ export class Download {
     const { spool } = this.#deps
     if (!spool.keeps) this.#streams.giveUpAllBut(spool.held.endAt(0))
     if (!this.#isSegmented()) return
-    this.#lookedAt = performance.now()
+    this.#lookedAt = this.#deps.now()
     this.#serve()
-    // Where this process is what holds things up, more streams make it no quicker.
-    if (this.#load.lately() > BUSY) return
+    if (this.#sharing.isBusy()) return
     for (const stream of this.#streams) this.#relieve(stream)
     this.#spread()
   }
@@ -123,26 +108,16 @@ export class Download {
     return this.#deps.spool.held.size >= this.#segments.size
   }
 
-  /** Whether several streams may run: where they can be put down in any order, and it is worth it. */
+  /** Whether several streams may run. */
   #isSegmented(): boolean {
-    const { spool, segments } = this.#deps
-    const { size } = this.#segments
-    return !this.#ended && spool.keeps && size >= segments.minBlob && size < Number.POSITIVE_INFINITY
+    return !this.#ended && this.#sharing.isPossible
   }
 
-  /** A part to begin with, unless the whole will be here soon: a stream that has to be broken off has sent more than was needed. */
   #firstClaim(from: number): Claim | undefined {
-    const { source, spool, segments } = this.#deps
-    const { sizeBytes = 0 } = source
-    const usualMs = source.usualMs(sizeBytes)
-    const isSlow = sizeBytes >= segments.minBlob && !(usualMs <= SOON_MS || sizeBytes / usualMs >= QUICK)
+    const { source, spool } = this.#deps
     if (!spool.keeps) return this.#segments.claimRest(spool.held.endAt(0))
-    return isSlow ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
-  }
-
-  /** Whether one more stream would bring the end nearer. */
-  #pays(): boolean {
-    return this.#segments.remainingMs > SOON_MS && this.#segments.rate < QUICK
+    const withPart = this.#sharing.beginsWithPart(source)
+    return withPart ? this.#segments.claimFrom(from) : this.#segments.claimRest(from)
   }
 
   /** What the one stream that runs until the end does next; nothing while others have all that is left. */
@@ -154,7 +129,7 @@ export class Download {
     const wanted = this.#demand.late
     const waited = wanted === undefined ? undefined : this.#segments.claimAt(wanted)
     if (waited) return waited
-    const alone = this.#helpers.size === 0 && !this.#pays()
+    const alone = this.#helpers.size === 0 && !this.#sharing.pays
     return alone ? this.#segments.claimRest(0) : (this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim)
   }
 
@@ -162,7 +137,7 @@ export class Download {
   #spread(): void {
     for (;;) {
       const upstream = this.#deps.source.spare()
-      if (upstream === undefined || !this.#pays()) return
+      if (upstream === undefined || !this.#sharing.pays) return
       const claim = this.#segments.claimSegment() ?? this.#segments.claimHalf()?.claim
       if (!claim) return
       this.#help(claim, upstream)
