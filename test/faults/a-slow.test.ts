@@ -81,13 +81,13 @@ test('F26 two upstreams are nearly equal: the first one is asked, without flappi
   a.inject({ kind: 'status', status: 403 }, { repository: onlyAtB!.repository })
   // So long that what a busy machine adds makes neither of them half as quick again as the other.
   a.inject({ kind: 'delay', ms: 600 })
-  stage.proxy('b').inject({ kind: 'delay', ms: 500 })
+  stage.proxy('b').inject({ kind: 'delay', ms: 450 })
   const sourceOf = async ({ repository }: Image, layer: Descriptor) =>
     (await fetchBlob(mirror.url, repository, layer)).source
-  // So that both have been measured.
-  await Promise.all(
-    [atBoth!, onlyAtB!].flatMap((image) => image.layers.slice(0, 4).map((layer) => sourceOf(image, layer))),
-  )
+  // So that both have been measured, under the same load.
+  for (const at of [0, 1, 2, 3]) {
+    await Promise.all([atBoth!, onlyAtB!].map((image) => sourceOf(image, image.layers[at]!)))
+  }
   const sources: (string | undefined)[] = []
 
   for (const layer of atBoth!.layers.slice(4)) sources.push(await sourceOf(atBoth!, layer))
