@@ -1,4 +1,5 @@
 import type { Digest } from '../oci/digest.js'
+import type { Descriptor } from '../oci/manifest.js'
 
 export interface FetchedManifest {
   digest: Digest
@@ -14,6 +15,12 @@ export interface ManifestHead {
   mediaType: string
   size: number | undefined
   upstream: string
+}
+
+export interface FetchedReferrers {
+  descriptors: Descriptor[]
+  /** Whether the upstream has applied `artifactType`. */
+  filtered: boolean
 }
 
 /** A stream of a transfer, which is told how it went. */

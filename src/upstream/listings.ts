@@ -3,6 +3,7 @@ import { type Descriptor, parseManifest } from '../oci/manifest.js'
 import { MEDIA_TYPES } from '../oci/media-types.js'
 import type { Repository } from '../oci/reference.js'
 import { fallbackTag } from '../oci/referrers.js'
+import type { FetchedReferrers } from './answers.js'
 import type { Asker } from './asker.js'
 import type { Answer } from './connections.js'
 import { UpstreamError } from './errors.js'
@@ -42,7 +43,7 @@ export async function listReferrers(
   listing: Listing,
   digest: Digest,
   artifactType: string | undefined,
-): Promise<{ descriptors: Descriptor[]; filtered: boolean }> {
+): Promise<FetchedReferrers> {
   const query = artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`
   const descriptors: Descriptor[] = []
   let filtered = artifactType !== undefined

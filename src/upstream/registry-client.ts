@@ -2,11 +2,11 @@ import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
 import { globMatcher } from '../lib/glob.js'
 import { type Digest, isDigest } from '../oci/digest.js'
-import { type Descriptor, MANIFEST_LIMIT } from '../oci/manifest.js'
+import { MANIFEST_LIMIT } from '../oci/manifest.js'
 import { MANIFEST_ACCEPT } from '../oci/media-types.js'
 import { printReference, type Reference, type Repository } from '../oci/reference.js'
 import { type Accounts, createAccounts } from './accounts.js'
-import type { BlobStream, FetchedManifest, ManifestHead } from './answers.js'
+import type { BlobStream, FetchedManifest, FetchedReferrers, ManifestHead } from './answers.js'
 import { Asker } from './asker.js'
 import { Bandwidth } from './bandwidth.js'
 import { BlobRequests } from './blob-requests.js'
@@ -190,7 +190,7 @@ export class RegistryClient {
     digest: Digest,
     artifactType?: string,
     signal?: AbortSignal,
-  ): Promise<{ descriptors: Descriptor[]; filtered: boolean }> {
+  ): Promise<FetchedReferrers> {
     return listReferrers(this.#listing(repository, signal), digest, artifactType)
   }
 

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
 import type { Digest } from '../oci/digest.js'
-import type { Descriptor } from '../oci/manifest.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { gatherWords, type Word } from './agreement.js'
+import type { FetchedReferrers } from './answers.js'
 import { BlobTransfer } from './blob-transfer.js'
 import { AllUpstreamsFailedError, RefusedAnswerError, UpstreamError } from './errors.js'
 import { firstAnswer, type Inquiry } from './first-answer.js'
@@ -171,9 +171,8 @@ export class UpstreamGroup {
     digest: Digest,
     artifactType?: string,
     signal?: AbortSignal,
-  ): Promise<{ descriptors: Descriptor[]; filtered: boolean }> {
-    const ask: Ask<{ descriptors: Descriptor[]; filtered: boolean }> = ({ client }) =>
-      client.listReferrers(repository, digest, artifactType, signal)
+  ): Promise<FetchedReferrers> {
+    const ask: Ask<FetchedReferrers> = ({ client }) => client.listReferrers(repository, digest, artifactType, signal)
     return this.#firstAnswer(repository, this.#originsFirst(), ask, { final: true, equals: [], signal })
   }
 
