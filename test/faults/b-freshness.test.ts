@@ -142,7 +142,9 @@ test.each(JUMPS)('F40 the clock jumps an hour %s: content stays, tags are asked 
     await mirror.later(TTL_OVER_MS)
     const moved = await stage.image({ repository })
     expect((await pull(mirror.url, moved)).manifest.digest).toBe(moved.digest)
-    expect((await pull(mirror.url, fresh)).layers[0]!.source).toBe('a')
+    // Who is quicker at the time is not the point: the rest of `a` has ended.
+    await pull(mirror.url, fresh)
+    await mirror.untilBack('a')
   }
 
   function blob(digest: string) {

@@ -193,6 +193,7 @@ describe('a large blob', () => {
     expect(await pull()).toMatchObject({ status: 200, digest: layer })
 
     expect(blobsOf(upstreams[0]!)).toHaveLength(1)
-    expect(blobsOf(store).length).toBeGreaterThan(4)
+    // In how many parts is a question of how busy this process is.
+    expect(blobsOf(store).length).toBeGreaterThan(1)
   })
 })

@@ -14,7 +14,7 @@ describe('TokenSource', () => {
 
   beforeEach(() => {
     now = START
-    tokens = new TokenSource({ now: () => now, timeoutMs: 100 })
+    tokens = new TokenSource({ now: () => now, timeoutMs: 1000 })
     nock.disableNetConnect()
   })
 
@@ -125,7 +125,7 @@ describe('TokenSource', () => {
     ['an endless answer', () => endpoint().reply(200, 'x'.repeat(300_000)), { kind: 'lying' }],
     ['a redirect', () => endpoint().reply(302, '', { location: 'https://elsewhere.example.test/' }), { kind: 'down' }],
     ['a closed connection', () => endpoint().replyWithError('ECONNRESET'), { kind: 'down' }],
-    ['a server too slow', () => endpoint().delay(500).reply(200, { token: 'abc' }), { kind: 'slow', silent: true }],
+    ['a server too slow', () => endpoint().delay(5000).reply(200, { token: 'abc' }), { kind: 'slow', silent: true }],
   ])('%s is an UpstreamError', async (_case, arrange, expected) => {
     arrange()
 
