@@ -82,7 +82,7 @@ const fast = () => {
   return () => began + (Date.now() - began) * HASTE
 }
 
-const startHub = () => startUpstream({ auth: { kind: 'bearer', expiresInS: 60 }, now: fast() })
+const startHub = () => startUpstream({ auth: { kind: 'bearer', expiresInS: 600 }, now: fast() })
 
 function startChaosMirror(near: BuiltInUpstream, far: BuiltInUpstream, hub: BuiltInUpstream): Promise<Mirror> {
   return startMirror({
