@@ -1,38 +1,156 @@
 import { OciError } from '../oci/errors.js'
+import { type AccessRule, AccessRules, type Action } from './access-rules.js'
+import { type Grant, grantFor, isCatalog } from './scope.js'
 
-export type Action = 'pull' | 'push'
+/** What a request's Authorization came to. */
+export type Credential =
+  | { kind: 'password' }
+  | { kind: 'token'; grants: readonly Grant[] }
+  /** Nothing that was made here, or that holds: Hub credentials, a wrong password, an expired token. */
+  | { kind: 'foreign' }
+  /** Not looked at, after too many wrong passwords. */
+  | { kind: 'throttled'; retryAfterSeconds: number }
 
 /** Who is asking. */
 export interface Subject {
   /** The socket's own address is loopback and no proxy spoke for somebody else. */
   loopback: boolean
+  /** Undefined: nobody in particular. */
+  user?: string | undefined
+  /** Undefined: none was sent. */
+  credential?: Credential | undefined
+}
+
+/** Whoever comes from anywhere without a name. */
+export const NOBODY: Subject = { loopback: false }
+
+/** What is to be done, and where. */
+export interface Need {
+  action: Action
+  /** `local/app`, `docker.io/library/nginx`. */
+  repository: string
+  /** Other names that a token may know the repository by, the one in the request's path first. */
+  names: readonly string[]
 }
 
 /**
- * What nobody in particular may do. Without rules everybody may pull, and pushes and deletes come from loopback only.
+ * `deny` takes another configuration; the others another credential: `challenge` where none was sent, `foreign` where it
+ * is of no use, `insufficient` where it is a token that is not for this.
  */
+export type Verdict = 'allow' | 'deny' | 'challenge' | 'foreign' | 'insufficient'
+
+export interface AccessPolicyDeps {
+  /** What everybody may do, from `auth.anonymous`; undefined without `auth`: pull, and from loopback everything. */
+  anonymous?: readonly Action[] | undefined
+  /** From `auth.access`. */
+  access?: readonly AccessRule[] | undefined
+  /** From `auth.admins`. */
+  admins?: readonly string[] | undefined
+  /** Whether there are users: without, nobody is ever asked for a password. */
+  login?: boolean | undefined
+}
+
+/** Who may do what. A user may do at least what everybody may. */
 export class AccessPolicy {
   readonly #anonymous: readonly Action[] | undefined
+  readonly #rules: AccessRules
+  readonly #admins: readonly string[]
+  /** Whether a credential is asked of everybody. */
+  readonly login: boolean
 
-  /** @param anonymous from the configuration's `auth.anonymous`; undefined without `auth` */
-  constructor({ anonymous }: { anonymous: readonly Action[] | undefined }) {
+  constructor({ anonymous, access = [], admins = [], login = false }: AccessPolicyDeps) {
     this.#anonymous = anonymous
+    this.#rules = new AccessRules(access)
+    this.#admins = admins
+    this.login = login
   }
 
-  /** @throws {OciError} DENIED with what to change */
-  check(subject: Subject, action: Action): void {
-    if (this.may(subject, action)) return
+  /** What the person may do, whatever its token says. */
+  may(subject: Pick<Subject, 'loopback' | 'user'>, action: Action, repository: string): boolean {
+    const { loopback, user } = subject
+    if (!this.#anonymous) return action === 'pull' || loopback
+    const ruled = this.#rules.actions(user, repository)
+    if (ruled) return ruled.includes(action)
+    // Without a single rule users may do everything: that is what they log in for.
+    return this.#anonymous.includes(action) || (user !== undefined && this.#rules.empty)
+  }
+
+  /** Whether a list of repositories can hold any for this person. */
+  mayList({ user }: Pick<Subject, 'user'>): boolean {
+    if (!this.#anonymous || this.#anonymous.includes('pull')) return true
+    return this.#rules.somewhere(user) || (user !== undefined && this.#rules.empty)
+  }
+
+  /** What becomes of a request. Where there are users everybody brings a token, for what everybody may do as well. */
+  judge(subject: Subject, need: Need): Verdict {
+    const allowed = this.may(subject, need.action, need.repository)
+    return this.#judge(subject, allowed, (grants) => grantFor(grants, need))
+  }
+
+  /** As `judge`, of a list of repositories. */
+  judgeListing(subject: Subject): Verdict {
+    return this.#judge(subject, this.mayList(subject), (grants) => grants.some(isCatalog))
+  }
+
+  #judge({ user, credential }: Subject, allowed: boolean, granted: (grants: readonly Grant[]) => boolean): Verdict {
+    if (!this.login) return allowed ? 'allow' : 'deny'
+    switch (credential?.kind) {
+      case undefined:
+        return 'challenge'
+      case 'password':
+        return allowed ? 'allow' : 'deny'
+      case 'token':
+        if (!allowed && user !== undefined) return 'deny'
+        return allowed && granted(credential.grants) ? 'allow' : 'insufficient'
+      case 'foreign':
+      case 'throttled':
+        return allowed ? 'allow' : 'foreign'
+    }
+  }
+
+  /** DENIED, with what to change. */
+  denial({ user }: Subject, { action, repository }: Need): OciError {
+    if (user !== undefined)
+      return new OciError('DENIED', `${user} may not ${action} here (${repository}): auth.access says who may`)
     if (action === 'pull')
-      throw new OciError('DENIED', 'pulling is not open to everybody here: add pull to auth.anonymous')
-    throw new OciError(
+      return new OciError('DENIED', 'pulling is not open to everybody here: add pull to auth.anonymous')
+    const what = action === 'push' ? 'pushes' : 'deletions'
+    const wanted = action === 'push' ? '[pull, push]' : '[pull, push, delete]'
+    const open = `set auth: { anonymous: ${wanted} } in mirrors.yaml`
+    return new OciError(
       'DENIED',
       this.#anonymous
-        ? 'pushes are not open to everybody here: set auth: { anonymous: [pull, push] } in mirrors.yaml'
-        : 'pushes are taken from this machine only (127.0.0.1): to open them to everybody set auth: { anonymous: [pull, push] } in mirrors.yaml',
+        ? `${what} are not open to everybody here: ${open}`
+        : `${what} are taken from this machine only (127.0.0.1): to open them to everybody ${open}`,
     )
   }
 
-  may(subject: Subject, action: Action): boolean {
-    return this.#anonymous ? this.#anonymous.includes(action) : action === 'pull' || subject.loopback
+  /**
+   * For what administers the server: the users of `auth.admins`, by name and password; without any, or without `auth`,
+   * whoever asks from loopback.
+   *
+   * @throws {OciError} UNAUTHORIZED with a challenge, DENIED with what to change, TOOMANYREQUESTS
+   */
+  checkAdmin({ loopback, user, credential }: Subject): void {
+    if (!this.login || this.#admins.length === 0) {
+      if (loopback) return
+      throw new OciError(
+        'DENIED',
+        'this is answered from this machine only (127.0.0.1): to open it to a user name one in auth.admins',
+      )
+    }
+    if (credential?.kind === 'throttled') throw tooManyFailures(credential.retryAfterSeconds)
+    if (user === undefined || credential?.kind !== 'password') {
+      const headers = { 'www-authenticate': 'Basic realm="entrepot", charset="UTF-8"' }
+      throw new OciError('UNAUTHORIZED', 'sign in as one of auth.admins', { headers })
+    }
+    if (!this.#admins.includes(user)) throw new OciError('DENIED', `${user} is none of auth.admins`)
   }
+}
+
+/** What is said to an address with too many wrong passwords; waiting is all that helps. */
+export function tooManyFailures(retryAfterSeconds: number): OciError {
+  return new OciError('TOOMANYREQUESTS', `too many wrong passwords from this address: wait ${retryAfterSeconds} s`, {
+    headers: { 'retry-after': String(retryAfterSeconds) },
+  })
 }

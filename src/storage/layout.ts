@@ -6,6 +6,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.js'
  *     layout.json                                   version of this layout
  *     lock.db                                       held by the one process that may write here
  *     index.db                                      SQLite; may be deleted
+ *     token-key.pem                                 signs the tokens of users (mode 0600); may be deleted
  *     blobs/<algorithm>/<2 hex>/<hex>               complete and verified: layers, configs, manifests; fetched and pushed
  *     fills/<algorithm>-<hex>.part                  what has been fetched of a blob so far
  *     fills/<algorithm>-<hex>.part.ranges           which spans of it, where it has gaps (cache/range-journal.ts)
@@ -25,6 +26,7 @@ export const LAYOUT_VERSION = 1
 export const layoutKey = 'layout.json'
 export const lockFile = 'lock.db'
 export const indexFile = 'index.db'
+export const tokenKeyFile = 'token-key.pem'
 export const fillsDir = 'fills'
 export const uploadsDir = 'uploads'
 export const stagingDir = 'tmp'

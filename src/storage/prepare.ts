@@ -1,7 +1,16 @@
 import { access, constants, mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FsDriver } from './fs-driver.js'
-import { fillsDir, indexFile, LAYOUT_VERSION, layoutKey, lockFile, stagingDir, uploadsDir } from './layout.js'
+import {
+  fillsDir,
+  indexFile,
+  LAYOUT_VERSION,
+  layoutKey,
+  lockFile,
+  stagingDir,
+  tokenKeyFile,
+  uploadsDir,
+} from './layout.js'
 import { StoreLock } from './store-lock.js'
 
 /** A storage folder that is ours until `lock` is released. */
@@ -12,6 +21,7 @@ export interface Storage {
   fillsDir: string
   uploadsDir: string
   indexFile: string
+  tokenKeyFile: string
 }
 
 /** The folder cannot be used as storage; the message says why and what to do. */
@@ -37,7 +47,7 @@ export async function prepareStorage(path: string): Promise<Storage> {
     for (const name of await readdir(staging)) await rm(join(staging, name), { recursive: true, force: true })
     const driver = new FsDriver({ root: path, stagingDir: staging })
     await checkLayout(driver, path)
-    return { driver, lock, ...dirs, indexFile: join(path, indexFile) }
+    return { driver, lock, ...dirs, indexFile: join(path, indexFile), tokenKeyFile: join(path, tokenKeyFile) }
   } catch (cause) {
     lock?.release()
     throw new StorageError(`storage.path ${path} cannot be used: ${explain(cause)}`, { cause })
