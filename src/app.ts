@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { AccessPolicy } from './auth/access-policy.js'
+import { Login } from './auth/login.js'
 import { BlobCache } from './cache/blob-cache.js'
 import { Eviction } from './cache/eviction.js'
 import { HotContent } from './cache/hot-content.js'
@@ -83,10 +84,12 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const maxAheadBytes = () => cache.eviction.maxSizeBytes * PREFETCHED_SHARE
   const random = Math.random
   const mirrored = new MirroredRegistries({ blobs, manifests, maxAheadBytes, queue, events, log, now, random })
+  const login = new Login({ keyFile: storage.tokenKeyFile, log, now })
   /** What requests see of the configuration: replaced as a whole, so that none sees half of another one. */
   const settle = (config: Config) => {
     mirrored.configure(registrySettings(config))
-    const policy = new AccessPolicy({ anonymous: config.auth?.anonymous })
+    login.configure(config.auth)
+    const policy = new AccessPolicy({ ...config.auth, login: config.auth?.htpasswd !== undefined })
     return { config, policy, routes: buildRoutes({ config, mirrored, local }) }
   }
   let live = settle(config)
@@ -113,10 +116,14 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       get policy() {
         return live.policy
       },
+      get realm() {
+        return live.config.auth?.realm
+      },
+      login,
       catalog: local,
       handlers: {
         blob: blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }),
-        manifest: { ...manifestHandlers({ policy: () => live.policy }), ...manifestWriteHandlers(local) },
+        manifest: { ...manifestHandlers(), ...manifestWriteHandlers(local) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         ...uploadHandlers(local),

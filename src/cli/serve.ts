@@ -130,8 +130,11 @@ function announce(config: Config, file: string | undefined, { address, port, fam
 }
 
 function warnOfOpenPushes({ auth }: Config, log: Logger): void {
-  if (auth?.anonymous.includes('push'))
-    log.warn('auth.anonymous holds push: everybody who reaches this port may push and delete')
+  const opened = auth?.anonymous.filter((action) => action !== 'pull') ?? []
+  if (opened.length > 0)
+    log.warn(
+      `auth.anonymous holds ${opened.join(' and ')}: everybody who reaches this port may ${opened.join(' and ')}`,
+    )
 }
 
 /** An address that other machines can use, when it listens on all. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { readUsers } from './auth.js'
 import { explain } from './explain.js'
 import { interpolate } from './interpolate.js'
 import { BROKEN, type Issue, isMap, valueAt } from './issues.js'
@@ -65,6 +66,25 @@ export function loadConfig({ file, env, cwd }: LoadOptions): { config: Config; f
   throw new ConfigError(checked.faults.map((fault) => ({ ...fault, file: name })))
 }
 
+/**
+ * Where a configuration has its users, though the file may not be there yet, whatever else is wrong with it.
+ *
+ * @returns an absolute path
+ * @throws {ConfigError} when it names none
+ */
+export function htpasswdPath({ file, env, cwd }: LoadOptions): string {
+  const shown = file ?? DEFAULT_FILE
+  const path = resolve(cwd, shown)
+  const source = new YamlSource(readText(path, shown, file !== undefined) ?? '')
+  const issues: Issue[] = []
+  const content = source.content()
+  const written = interpolate(valueAt(content, ['auth', 'htpasswd']), env, issues)
+  if (typeof written === 'string' && written !== '' && issues.length === 0) return resolve(dirname(path), written)
+  const { line, column } = source.placeOf(['auth'])
+  const message = 'names no file of users: write auth: { htpasswd: users.htpasswd }'
+  throw new ConfigError([{ file: shown, line, column, message }])
+}
+
 function readText(path: string, shown: string, required: boolean): string | undefined {
   try {
     return readFileSync(path, 'utf8')
@@ -116,8 +136,10 @@ function upstreamAt([section, registry, list, index]: PropertyKey[], raw: unknow
 /** Puts what is in files that are named in the place of their names. */
 function withFiles(raw: unknown, context: { folder: string; issues: Issue[] }): unknown {
   if (!isMap(raw)) return raw
-  const { upstream } = raw
-  const all = isMap(upstream) ? { ...raw, upstream: readPemFiles(upstream, ['upstream'], context) } : raw
+  const { upstream, auth } = raw
+  const all: Record<string, unknown> = { ...raw }
+  if (isMap(upstream)) all.upstream = readPemFiles(upstream, ['upstream'], context)
+  if (isMap(auth)) all.auth = readUsers(auth, context)
   if (!isMap(raw.registries)) return all
   const registries = Object.entries(raw.registries).map(([name, registry]): [string, unknown] => {
     if (!isMap(registry) || !Array.isArray(registry.upstreams)) return [name, registry]

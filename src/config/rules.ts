@@ -1,3 +1,4 @@
+import { checkAuth } from './auth.js'
 import { BROKEN, entriesOf, type Issue, isMap, itemsOf, valueAt } from './issues.js'
 import { isHost, upstreamName } from './names.js'
 import { DOCKER_HUB, DOCKER_HUB_ALIASES } from './shipped.js'
@@ -9,7 +10,13 @@ const COMPONENT = /^[a-z0-9]+(?:(?:_|__|-+)[a-z0-9]+)*$/
  * may have failed the schema, so that every fault is told in one go.
  */
 export function checkRules(raw: unknown): Issue[] {
-  return [...checkRegistries(raw), ...checkNames(raw), ...checkUpstreams(raw), ...checkNamespaces(raw)]
+  return [
+    ...checkRegistries(raw),
+    ...checkNames(raw),
+    ...checkUpstreams(raw),
+    ...checkNamespaces(raw),
+    ...checkAuth(raw),
+  ]
 }
 
 function registriesOf(raw: unknown): [string, unknown][] {

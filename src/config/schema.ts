@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { type AuthConfig, authSchema } from './auth.js'
 import { type EgressConfig, egressKeys } from './egress.js'
 import { parseListen } from './listen.js'
 import { count, duration, flag, percent, quantity, scalar, share, size } from './scalars.js'
@@ -20,7 +21,7 @@ export interface Config {
   registries: RegistryConfig[]
   local: { namespaces: string[] }
   /** `undefined` when the key is absent: pushes come from loopback only. */
-  auth: { anonymous: ('pull' | 'push')[] } | undefined
+  auth: AuthConfig | undefined
   upstream: {
     firstHeaderBudgetMs: number
     revalidationBudgetMs: number
@@ -199,7 +200,7 @@ export const fileSchema = z.strictObject({
     .prefault({}),
   registries: z.record(z.string(), registry),
   local: z.strictObject({ namespaces: z.array(z.string()).default(['local']) }).prefault({}),
-  auth: z.strictObject({ anonymous: z.array(z.enum(['pull', 'push'])).default(['pull']) }).optional(),
+  auth: authSchema.optional(),
   upstream: z
     .strictObject({
       timeouts: z

@@ -13,6 +13,8 @@ export interface RequestFacts {
   digest?: Digest
   outcome?: Outcome
   source?: string | undefined
+  /** Who signed in. */
+  user?: string | undefined
   /** Body bytes given to the socket. */
   bytes: number
   /** The body could not be completed after its head was sent. */

@@ -7,6 +7,7 @@ import { createAccessLog, registerAccessLog } from './plugins/access-log.js'
 import { registerErrors, sendError } from './plugins/errors.js'
 import './request-facts.js'
 import { type OperationServices, registerOperations } from './operations.js'
+import { registerToken } from './token.js'
 import { registerV2, type V2Services } from './v2/router.js'
 
 /** Longer than any common load balancer keeps an idle connection, so that it is never us who close under its feet. */
@@ -33,7 +34,7 @@ export interface ServerDeps {
   limits?: ConnectionLimits
 }
 
-/** The one listener: registry API, statistics, health. It has no body limit, no request limit and no total time limit. */
+/** The one listener: registry API, tokens, statistics, health. It has no body limit, no request limit and no total time limit. */
 export function createServer(deps: ServerDeps): FastifyInstance {
   const { v2, operations, log, events, access, now, limits = LIMITS } = deps
   const observe = createAccessLog({ log, events, access, now })
@@ -67,6 +68,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   registerErrors(app as unknown as FastifyInstance)
   leaveBodiesAlone(app as unknown as FastifyInstance)
   registerV2(app as unknown as FastifyInstance, v2)
+  registerToken(app as unknown as FastifyInstance, v2)
   registerOperations(app as unknown as FastifyInstance, operations)
   return app as unknown as FastifyInstance
 }

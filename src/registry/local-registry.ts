@@ -112,9 +112,12 @@ export class LocalRegistry {
     return new FallbackTags({ repository, source, made: this.#made })
   }
 
-  /** The catalog: names in lexical order. */
-  repositories(page: PageRequest): { repositories: Repository[]; more: boolean } {
-    return this.#directory.page(page, () => true)
+  /** The catalog: names in lexical order, of those that are shown. */
+  repositories(
+    page: PageRequest,
+    isShown: (repository: Repository) => boolean = () => true,
+  ): { repositories: Repository[]; more: boolean } {
+    return this.#directory.page(page, isShown)
   }
 
   totals(): { repositories: number; tags: number } {

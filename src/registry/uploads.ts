@@ -132,12 +132,18 @@ export class Uploads {
   /**
    * end-11.
    *
-   * @returns false when `from` is no repository here or does not hold the blob: to be uploaded, then
+   * @param mayTake whether the client may have what is there, by its whole name
+   * @returns false when `from` is no repository here, does not hold the blob, or does not show it: to be uploaded, then
    */
-  async mount(repository: Repository, digest: Digest, from: Repository): Promise<boolean> {
+  async mount(
+    repository: Repository,
+    digest: Digest,
+    from: Repository,
+    mayTake: (origin: Repository) => boolean = () => true,
+  ): Promise<boolean> {
     const { locate, links, store, events } = this.#deps
     const origin = locate(from)
-    if (!origin) return false
+    if (!origin || !mayTake(origin)) return false
     const size = await links(origin).blobSize(digest)
     if (size === undefined || !(await store.keep(digest))) return false
     await writing(() => links(repository).addBlob(digest))

@@ -58,6 +58,11 @@ export type Route =
       attach?: Repository | undefined
     }
 
+/** What access rules call a repository: `local/app`, `docker.io/library/nginx`. */
+export function canonicalName(route: Route): string {
+  return route.kind === 'local' ? route.repository : `${route.registry}/${route.repository}`
+}
+
 /** Repository name and `ns` parameter to the source that answers for it. */
 export interface Resolver {
   /** @throws {OciError} NAME_UNKNOWN for a registry that is not configured; nothing is asked outside */

@@ -7,6 +7,11 @@ import { faultsOf, folderWith } from './files.js'
 /** A file whose fifth line, from column 9, is one upstream. */
 const upstream = (text: string) => `registries:\n  docker.io:\n    default: true\n    upstreams:\n      - ${text}\n`
 const HUB = 'https://hub.example'
+/** A file whose fourth line, from column 7, is one rule; `users` is an empty file of users. */
+const AUTH = 'auth:\n  htpasswd: users\n  access:\n'
+const rule = (users: string, actions = 'actions: [pull]', pattern = 'local/**') =>
+  `${AUTH}    - { repositories: ${JSON.stringify(pattern)}, ${[users, actions].filter(Boolean).join(', ')} }\n`
+const FILES = { users: '', plain: '# users\nalice:geheim\n' }
 
 describe('one fault, with its place', () => {
   test.each<[string, string, string]>([
@@ -35,8 +40,53 @@ describe('one fault, with its place', () => {
     [
       'an action that is none',
       'auth:\n  anonymous: [pull, pus]\n',
-      '2:21: "pus" is not one of pull, push: did you mean push?',
+      '2:21: "pus" is not one of pull, push, delete: did you mean push?',
     ],
+    // users and rules
+    ['an empty list of rules', 'auth:\n  access: []\n', '2:11: no rules: list at least one, or leave the key out'],
+    ['a rule without actions', `${AUTH}    - { repositories: "**" }\n`, '4:7: missing key "actions"'],
+    ['a rule for no user', rule('users: []'), '4:42: no users: leave the key out for every user'],
+    ['a user with a colon', rule('users: ["a:b"]'), '4:43: "a:b": a name is 1 to 128 characters'],
+    ['an action that is none in a rule', rule('users: [a], actions: [write]', ''), '4:57: "write" is not one of pull'],
+    [
+      'a pattern in upper case',
+      rule('users: [a]', 'actions: []', 'local/App'),
+      '4:23: "local/App" is not a pattern of repositories such as local/team-a/**',
+    ],
+    [
+      'a pattern without its registry',
+      rule('users: [a]', 'actions: []', 'library/*'),
+      '4:23: "library/*" matches nothing: names begin with local, docker.io',
+    ],
+    [
+      'a short name of Docker Hub',
+      rule('users: [a]', 'actions: []', 'docker.io/nginx'),
+      '4:23: "docker.io/nginx" is no repository: write docker.io/library/nginx',
+    ],
+    [
+      'the name of everybody as an admin',
+      'auth:\n  htpasswd: users\n  admins: [anonymous]\n',
+      '3:12: "anonymous": anonymous stands for',
+    ],
+    ['admins where nobody can sign in', 'auth:\n  admins: [a]\n', '2:3: admins: set auth.htpasswd, without which'],
+    ['a realm where nobody can sign in', 'auth:\n  realm: https://a.example\n', '2:3: realm: set auth.htpasswd'],
+    [
+      'a rule for users where nobody can sign in',
+      'auth:\n  access:\n    - { repositories: "**", actions: [pull] }\n',
+      '3:7: a rule for users: set auth.htpasswd, without which nobody can sign in, or write users: [anonymous]',
+    ],
+    [
+      'a rule for one user where nobody can sign in',
+      'auth:\n  access:\n    - { repositories: "**", users: [a], actions: [pull] }\n',
+      '3:36: a rule for users: set auth.htpasswd',
+    ],
+    ['a realm that is no URL', 'auth:\n  htpasswd: users\n  realm: a.example\n', '3:10: not a URL'],
+    [
+      'a file of users that is not there',
+      'auth:\n  htpasswd: none\n',
+      '2:13: cannot read "none": no such file: "entrepot passwd USER" makes it',
+    ],
+    ['a file of users with plain passwords', 'auth:\n  htpasswd: plain\n', '2:13: plain:2: this is no bcrypt hash'],
     // units
     ['a size in parsecs', 'storage:\n  maxSize: 10 parsecs\n', '2:12: "10 parsecs" has an unknown unit'],
     ['a size without unit', 'storage:\n  memory: 5\n', '2:11: "5" needs a unit: one of B, KB'],
@@ -299,7 +349,7 @@ describe('one fault, with its place', () => {
     ],
     ['a namespace twice', 'local: { namespaces: [a, a] }\n', '1:26: local namespace "a" is listed twice'],
   ])('%s', (_case, text, fault) => {
-    const faults = faultsOf(text)
+    const faults = faultsOf(text, { files: FILES })
 
     expect(faults).toEqual([expect.stringContaining(fault)])
     expect(faults[0]!.startsWith(fault.slice(0, fault.indexOf(' ')))).toBe(true)

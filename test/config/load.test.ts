@@ -374,6 +374,21 @@ test.each([
   expect(load(text).auth).toEqual(auth)
 })
 
+test.each([
+  [
+    'a realm is below the host that is written, if it has no path',
+    'https://Registry.Example',
+    'https://registry.example/token',
+  ],
+  ['and as it is written otherwise', 'http://10.0.0.1:8080/auth/token', 'http://10.0.0.1:8080/auth/token'],
+])('%s', (_case, realm, expected) => {
+  expect(load(`auth: { htpasswd: users, realm: "${realm}" }`, { files: { users: '' } }).auth?.realm).toBe(expected)
+})
+
+test('an empty auth.htpasswd is none, as a variable that is not set makes it', () => {
+  expect(load('auth: { htpasswd: "${USERS:-}" }').auth).toEqual({ anonymous: ['pull'] })
+})
+
 test('the whole configuration is frozen', () => {
   const thawed: string[] = []
   const visit = (value: unknown, path: string) => {

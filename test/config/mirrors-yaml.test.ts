@@ -46,10 +46,22 @@ test('every commented upstream is a good line once its "#" is gone', () => {
   expect(faultsOf(opened)).toEqual([expect.stringContaining('environment variable ALIYUN_ID is not set')])
 })
 
-test('the commented auth is a good part once its "#" is gone', () => {
-  const opened = text.replace('# auth:\n#   anonymous', 'auth:\n  anonymous')
+test('the commented auth is a good part once its "#" is gone, and all of it once every "#" is', () => {
+  const [, block = ''] = /^(# auth:\n(?:# .*\n)+)/m.exec(text) ?? []
+  const opened = text.replace(block, block.replaceAll(/^# /gm, ''))
+  const whole = text.replace(block, block.replaceAll(/^# /gm, '').replaceAll('  # ', '  '))
+  const cwd = folderWith({ 'mirrors.yaml': opened, 'whole.yaml': whole, 'users.htpasswd': '' })
 
-  expect(loadConfig({ env: {}, cwd: folderWith({ 'mirrors.yaml': opened }) }).config.auth).toEqual({
+  expect(loadConfig({ env: {}, cwd }).config.auth).toEqual({ anonymous: ['pull'] })
+  expect(loadConfig({ env: {}, cwd, file: 'whole.yaml' }).config.auth).toEqual({
+    htpasswd: join(cwd, 'users.htpasswd'),
+    realm: 'https://registry.example/token',
     anonymous: ['pull'],
+    access: [
+      { repositories: 'local/**', users: ['anonymous'], actions: ['pull'] },
+      { repositories: 'local/**', actions: ['pull', 'push'] },
+      { repositories: 'local/team-a/**', users: ['alice'], actions: ['pull', 'push', 'delete'] },
+    ],
+    admins: ['alice'],
   })
 })

@@ -63,7 +63,7 @@ export async function startLocalServer(folder: string, { now = Date.now }: { now
       catalog: registry,
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
-        manifest: { ...manifestHandlers({ policy: () => policy }), ...manifestWriteHandlers(registry) },
+        manifest: { ...manifestHandlers(), ...manifestWriteHandlers(registry) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         ...uploadHandlers(registry),

@@ -44,7 +44,7 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
       catalog: { repositories: () => ({ repositories: ['local/a'], more: false }) },
       handlers: {
         blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
-        manifest: manifestHandlers({ policy: () => policy }),
+        manifest: manifestHandlers(),
         tags: tagHandlers(),
         referrers: referrerHandlers(),
         uploads: {},

@@ -38,6 +38,29 @@ describe('a push to a local namespace', () => {
   })
 })
 
+describe('a deletion', () => {
+  afterEach(closeAll)
+
+  test.each([
+    ['without auth, from loopback', undefined, {}, 404],
+    ['without auth, forwarded by a proxy', undefined, { 'x-forwarded-for': '192.0.2.1' }, 403],
+    ['with anonymous push alone', ['pull', 'push'], {}, 403],
+    ['with anonymous delete', ['pull', 'delete'], { 'x-forwarded-for': '192.0.2.1' }, 404],
+  ])('%s: %s', async (_case, anonymous, headers, status) => {
+    const mirror = await startMirror({
+      registries: { 'docker.io': registry([{ name: 'hub', url: 'http://127.0.0.1:9', role: 'origin' }]) },
+      settings: anonymous ? { auth: { anonymous } } : {},
+    })
+
+    const path = `${mirror.url}/v2/local/app/manifests/v1`
+    const { statusCode, body } = await request(path, { method: 'DELETE', headers: headers as Record<string, string> })
+
+    expect(statusCode).toBe(status)
+    if (status === 403) expect(await body.text()).toContain('auth: { anonymous: [pull, push, delete] }')
+    else await body.dump()
+  })
+})
+
 describe('F124: what is cached', () => {
   let hub: BuiltInUpstream
   beforeEach(async () => {

@@ -54,6 +54,7 @@ function report(log: Logger, access: boolean, { request, reply, client, duration
   const fields = {
     requestId: request.id,
     client,
+    user: facts.user,
     method: request.method,
     path: pathOf(request),
     registry: facts.registry,

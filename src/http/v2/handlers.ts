@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Endpoint } from '../../oci/endpoint.js'
 import type { Route } from '../../routing/content-source.js'
+import type { Access } from './access.js'
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
 
@@ -12,6 +13,8 @@ export type Kind = RepositoryEndpoint['kind']
 export interface V2Request<K extends Kind> {
   endpoint: Extract<RepositoryEndpoint, { kind: K }>
   route: Route
+  /** What the one who asks may do elsewhere. */
+  access: Access
   query: URLSearchParams
   request: FastifyRequest
   reply: FastifyReply

@@ -1,14 +1,13 @@
 import type { FastifyRequest } from 'fastify'
-import type { AccessPolicy } from '../../auth/access-policy.js'
-import { subjectOf } from '../subject.js'
+import { canonicalName } from '../../routing/content-source.js'
 import { describeContent, isNotModified } from './describe.js'
 import type { Handlers, V2Request } from './handlers.js'
 
 /** end-3: `/v2/<name>/manifests/<reference>`, reading. HEAD and GET differ in the body alone. */
-export function manifestHandlers({ policy }: { policy: () => AccessPolicy }): Handlers<'manifest'> {
-  const serve = async ({ endpoint: { reference }, route, request, reply }: V2Request<'manifest'>) => {
+export function manifestHandlers(): Handlers<'manifest'> {
+  const serve = async ({ endpoint: { reference }, route, access, request, reply }: V2Request<'manifest'>) => {
     // Each costs the origin a request, of which there may be few: it is for those who run the mirror.
-    const refresh = wantsNews(request) && policy().may(subjectOf(request), 'push')
+    const refresh = wantsNews(request) && access.may('push', canonicalName(route))
     const manifest = await route.source.getManifest(reference, refresh)
     describeContent(reply, manifest).header('content-type', manifest.mediaType)
     if (manifest.warning) reply.header('warning', manifest.warning)

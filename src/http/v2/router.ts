@@ -1,10 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { AccessPolicy } from '../../auth/access-policy.js'
 import { parseEndpoint } from '../../oci/endpoint.js'
 import { OciError } from '../../oci/errors.js'
 import { printReference } from '../../oci/reference.js'
 import { pushTarget, type Resolver } from '../../routing/content-source.js'
-import { subjectOf } from '../subject.js'
+import { type AccessServices, demand, demandCatalog, demandIdentity, needOf } from './admission.js'
 import type { Handler, Handlers, Kind, Method, RepositoryEndpoint, V2Request } from './handlers.js'
 import { linkNext, parsePage } from './listings.js'
 
@@ -12,13 +11,15 @@ const PREFIX = '/v2/'
 const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 export interface Catalog {
-  /** Names of the repositories here, in lexical order. */
-  repositories(page: { n?: number | undefined; last?: string | undefined }): { repositories: string[]; more: boolean }
+  /** Names of the repositories here, in lexical order; only those that `isShown` says yes to. */
+  repositories(
+    page: { n?: number | undefined; last?: string | undefined },
+    isShown: (repository: string) => boolean,
+  ): { repositories: string[]; more: boolean }
 }
 
-export interface V2Services {
+export interface V2Services extends AccessServices {
   resolver: Resolver
-  policy: AccessPolicy
   catalog: Catalog
   handlers: { [K in Kind]: Handlers<K> }
 }
@@ -35,26 +36,28 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
       reply.header('docker-distribution-api-version', 'registry/2.0')
       const { path, query } = splitTarget(request)
       const endpoint = parseEndpoint(path)
-      if (endpoint.kind === 'base') return ping(request, reply)
+      if (endpoint.kind === 'base') return ping(request, reply, services)
       if (endpoint.kind === 'catalog') {
         readOnly(request, reply)
-        services.policy.check(subjectOf(request), 'pull')
-        const { repositories, more } = services.catalog.repositories(parsePage(query))
+        const access = await demandCatalog(request, services)
+        const shown = (repository: string) => access.may('pull', repository)
+        const { repositories, more } = services.catalog.repositories(parsePage(query), shown)
         if (more) linkNext(reply, `${PREFIX}_catalog`, query, repositories.at(-1))
         return { repositories }
       }
       return answer(endpoint, query, { request, reply, services })
     },
   })
-  app.get('/v2', async (_request, reply) => {
+  app.get('/v2', (request, reply) => {
     reply.header('docker-distribution-api-version', 'registry/2.0')
-    return {}
+    return ping(request, reply, services)
   })
 }
 
-/** end-1. 200 to anybody, whatever Authorization came along: dockerd leaves a mirror that challenges it. */
-function ping(request: FastifyRequest, reply: FastifyReply): object {
+/** end-1. Where nobody can sign in 200 to anybody, whatever Authorization came along: dockerd leaves a mirror that is 401. */
+async function ping(request: FastifyRequest, reply: FastifyReply, services: V2Services): Promise<object> {
   readOnly(request, reply)
+  await demandIdentity(request, services)
   return {}
 }
 
@@ -84,10 +87,10 @@ async function answer(
     if (route.namespaced) reply.header('oci-namespace', route.registry)
     if (writes) pushTarget(route)
   }
-  services.policy.check(subjectOf(request), writes ? 'push' : 'pull')
+  const access = await demand(request, services, needOf(endpoint, method, route))
   const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
   if (!handle) throw unsupported(request, reply, Object.keys(services.handlers[endpoint.kind]))
-  return handle({ endpoint, route, query, request, reply })
+  return handle({ endpoint, route, access, query, request, reply })
 }
 
 function note(request: FastifyRequest, endpoint: RepositoryEndpoint): void {

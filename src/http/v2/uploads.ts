@@ -45,14 +45,13 @@ export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
   }
 }
 
-async function begin(
-  uploads: Uploads,
-  { endpoint: { repository }, route, query, request, reply }: V2Request<'uploads'>,
-) {
+async function begin(uploads: Uploads, v2: V2Request<'uploads'>) {
+  const { endpoint, route, query, request, reply } = v2
+  const { repository } = endpoint
   const target = pushTarget(route)
   const mount = query.get('mount')
   const from = query.get('from')
-  if (mount !== null && from !== null && (await mounted(uploads, target, parseDigest(mount), from))) {
+  if (mount !== null && from !== null && (await mounted(uploads, v2, parseDigest(mount), from))) {
     return created(reply, repository, parseDigest(mount))
   }
   const whole = query.get('digest')
@@ -66,9 +65,15 @@ async function begin(
 }
 
 /** A name that is none cannot be mounted from; it is no reason to refuse the upload. */
-async function mounted(uploads: Uploads, repository: Repository, digest: Digest, from: string): Promise<boolean> {
+async function mounted(
+  uploads: Uploads,
+  { route, access }: V2Request<'uploads'>,
+  digest: Digest,
+  from: string,
+): Promise<boolean> {
   try {
-    return await uploads.mount(repository, digest, parseRepository(from))
+    const source = parseRepository(from)
+    return await uploads.mount(pushTarget(route), digest, source, (name) => access.mayTake(name, source))
   } catch (error) {
     if (error instanceof OciError && error.code === 'NAME_INVALID') return false
     throw error
