@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { DEFAULT_FILE } from '../config/load.js'
 import { doctor } from '../doctor/doctor.js'
 import { checkConfig } from './check-config.js'
+import { passwd } from './passwd.js'
 import { serve } from './serve.js'
 
 const FILE_OPTION = [
@@ -54,11 +55,25 @@ function buildProgram(done: (code: number) => void): Command {
     )
 
   program
+    .command('passwd')
+    .description('sets the password of a user, asked for on the terminal or read from stdin; nothing need be restarted')
+    .argument('<user>', 'who signs in with it')
+    .option(...FILE_OPTION)
+    .option('--delete', 'takes the user away instead')
+    .action(async (user: string, { config, delete: remove = false }: { config?: string; delete?: boolean }) => {
+      const err = (text: string) => void process.stderr.write(text)
+      done(await passwd({ user, remove, file: config, ...where, stdin: process.stdin, out: console.log, err }))
+    })
+
+  program
     .command('doctor')
     .description(
       'shows the main job: a cold, warm, joined, cut, ranged and offline pull and a push, against a server and an upstream of its own',
     )
-    .option('--server <url>', 'asks a running server what can be asked of it instead')
+    .option(
+      '--server <url>',
+      'asks a running server what can be asked of it instead; http://user:password@host where users sign in',
+    )
     .action(async ({ server }: { server?: string }) =>
       done(await doctor({ server, out: console.log, err: console.error })),
     )

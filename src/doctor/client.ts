@@ -31,10 +31,15 @@ export interface Pulled {
 /** A client of a registry that checks everything it gets. */
 export class RegistryCheck {
   readonly #base: string
+  readonly #authorization: { authorization?: string } = {}
 
-  /** @param base `http://host:port` */
+  /** @param base `http://host:port`, with `user:password@` where users sign in */
   constructor(base: string) {
-    this.#base = base.replace(/\/+$/, '')
+    const [, scheme = '', account, rest = base] = /^(https?:\/\/)(?:([^/@]*)@)?(.*)$/i.exec(base) ?? []
+    this.#base = scheme + rest.replace(/\/+$/, '')
+    if (account === undefined) return
+    const encoded = Buffer.from(decodeURIComponent(account)).toString('base64')
+    this.#authorization = { authorization: `Basic ${encoded}` }
   }
 
   /** Pulls an image as dockerd does, HEAD of the tag first, and checks every digest. */
@@ -152,7 +157,8 @@ export class RegistryCheck {
     headers: Record<string, string> = {},
     body?: Buffer,
   ) {
-    const options = { method, headers: { accept: MANIFEST_ACCEPT, ...headers }, ...(body ? { body } : {}) }
+    const allHeaders = { accept: MANIFEST_ACCEPT, ...this.#authorization, ...headers }
+    const options = { method, headers: allHeaders, ...(body ? { body } : {}) }
     return request(this.#base + path, options)
   }
 

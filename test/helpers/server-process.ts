@@ -20,6 +20,8 @@ export interface ProcessOptions {
   env?: Record<string, string>
   /** Whether `setClock` may be called. */
   clock?: boolean | undefined
+  /** What it reads; default: nothing. */
+  stdin?: string | undefined
   /** A file that stands in for /etc/resolv.conf; needs root. */
   resolvConf?: string | undefined
 }
@@ -30,14 +32,15 @@ export class ServerProcess {
   stdout = ''
   stderr = ''
 
-  constructor(args: string[], { cwd, env = {}, clock = false, resolvConf }: ProcessOptions) {
+  constructor(args: string[], { cwd, env = {}, clock = false, resolvConf, stdin }: ProcessOptions) {
     const node = [process.execPath, ...(clock ? ['--import', `data:text/javascript,${encodeURIComponent(CLOCK)}`] : [])]
     const [command = '', ...rest] = [...seeing(resolvConf), ...node, MAIN, ...args]
     this.#child = spawn(command, rest, {
       cwd,
       env: { ...process.env, ...env },
-      stdio: clock ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...(clock ? (['ipc'] as const) : [])],
     })
+    this.#child.stdin?.on('error', () => {}).end(stdin)
     this.#child.stdout!.on('data', (chunk) => {
       this.stdout += chunk
     })

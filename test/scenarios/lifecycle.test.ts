@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -225,5 +225,58 @@ describe('the server as a process', () => {
 
     expect(await absent.ended()).toBe(1)
     expect(absent.stderr.trim().split('\n')).toHaveLength(1)
+  })
+
+  test('entrepot passwd makes a user that a server lets in at once, and doctor as well', async () => {
+    const file = join(folder, 'mirrors.yaml')
+    const auth = { htpasswd: 'users.htpasswd' }
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), auth }))
+    const passwd = async (password: string, ...args: string[]) => {
+      const command = startCommand(['passwd', '-c', 'mirrors.yaml', ...args], { cwd: folder, stdin: `${password}\n` })
+      return [await command.ended(), command.stdout + command.stderr]
+    }
+    const doctor = async (account: string) => {
+      const command = startCommand(['doctor', '--server', url.replace('://', `://${account}@`)], { cwd: folder })
+      return [await command.ended(), command.stderr]
+    }
+    const users = join(folder, 'users.htpasswd')
+
+    expect(await passwd('first', 'alice')).toEqual([0, `${users}: alice is set\n`])
+    expect((await stat(users)).mode & 0o777).toBe(0o600)
+    await serve()
+    expect(await doctor('alice:first')).toEqual([0, ''])
+    await passwd('sec:nd', 'alice')
+    await passwd('third', 'bob')
+    expect(await doctor('alice:sec%3And')).toEqual([0, ''])
+    expect(await doctor('alice:first')).toEqual([1, expect.stringContaining('401')])
+    expect(await passwd('', '--delete', 'bob')).toEqual([0, `${users}: bob is gone\n`])
+    expect(await readFile(users, 'utf8')).toMatch(/^alice:\$2[by]\$10\$\S{53}\n$/)
+  })
+
+  test.each([
+    ['an empty password', '\n', ['alice'], 'no password came'],
+    ['more than bcrypt looks at', `${'x'.repeat(73)}\n`, ['alice'], 'longer than the 72 bytes'],
+    ['the name of everybody', 'x\n', ['anonymous'], 'anonymous stands for everybody'],
+    ['a user who is not there', '', ['--delete', 'alice'], 'has no user alice'],
+  ])('entrepot passwd refuses %s in one line', async (_case, stdin, args, message) => {
+    await writeFile(join(folder, 'users.yaml'), 'auth: { htpasswd: users.htpasswd }\n')
+
+    const command = startCommand(['passwd', '-c', 'users.yaml', ...args], { cwd: folder, stdin })
+
+    expect(await command.ended()).toBe(1)
+    expect(command.stderr).toContain(message)
+    expect(command.stderr.trim().split('\n')).toHaveLength(1)
+  })
+
+  test.each([
+    ['that names no file of users', '{}', 'names no file of users: write auth: { htpasswd: users.htpasswd }'],
+    ['whose folder is not there', 'auth: { htpasswd: none/users }', 'the folder is not there'],
+  ])('entrepot passwd refuses a configuration %s', async (_case, text, message) => {
+    await writeFile(join(folder, 'users.yaml'), text)
+
+    const command = startCommand(['passwd', '-c', 'users.yaml', 'alice'], { cwd: folder, stdin: 'x\n' })
+
+    expect(await command.ended()).toBe(1)
+    expect(command.stderr).toContain(message)
   })
 })
