@@ -29,6 +29,8 @@ export interface MirrorOptions {
   /** Registry to its upstreams in order; `docker.io` is the default one. */
   registries: Record<string, RegistryEntry>
   maxSize?: string
+  /** Who may do what; default: everybody everything. */
+  auth?: Record<string, unknown>
   /** Merged over the limits below, which are short so that faults cost seconds. */
   timeouts?: Record<string, string>
 }
@@ -79,7 +81,7 @@ export async function launch(options: MirrorOptions): Promise<Daemon> {
   })
 }
 
-function configuration({ folder, storage, registries, maxSize = '20GiB', timeouts }: MirrorOptions) {
+function configuration({ folder, storage, registries, maxSize = '20GiB', timeouts, auth }: MirrorOptions) {
   const [first = ''] = Object.keys(registries)
   return {
     server: { listen: `0.0.0.0:${PORT}` },
@@ -87,7 +89,7 @@ function configuration({ folder, storage, registries, maxSize = '20GiB', timeout
     registries: { ...registries, [first]: { ...registries[first], default: true } },
     upstream: { timeouts: { connect: '2s', firstByte: '5s', idle: '2s', ...timeouts } },
     local: { namespaces: ['local'] },
-    auth: { anonymous: ['pull', 'push'] },
+    auth: auth ?? { anonymous: ['pull', 'push', 'delete'] },
     log: { level: 'info', access: true },
   }
 }

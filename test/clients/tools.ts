@@ -28,9 +28,14 @@ export async function tools({
   await mkdir(join(folder, 'tmp'), { recursive: true })
   const registriesConf = join(folder, 'registries.conf')
   await writeFile(registriesConf, registries(mirror))
+  const authFile = join(folder, 'auth.json')
+  await writeFile(authFile, '{}')
   const options: ProcessOptions = {
     netns,
-    env: { HOME: folder, TMPDIR: join(folder, 'tmp'), CONTAINERS_REGISTRIES_CONF: registriesConf },
+    env: {
+      ...{ HOME: folder, TMPDIR: join(folder, 'tmp'), CONTAINERS_REGISTRIES_CONF: registriesConf },
+      REGISTRY_AUTH_FILE: authFile,
+    },
   }
   const store = ['--root', join(folder, 'store'), '--runroot', join(folder, 'run'), '--storage-driver', 'vfs']
   return {
