@@ -11,6 +11,7 @@ import { PartFolder } from './cache/part-folder.js'
 import type { Config } from './config/schema.js'
 import { EventBus } from './events.js'
 import { createServer } from './http/server.js'
+import { blobWriteHandlers } from './http/v2/blob-writes.js'
 import { blobHandlers } from './http/v2/blobs.js'
 import { referrerHandlers, tagHandlers } from './http/v2/listings.js'
 import { manifestWriteHandlers } from './http/v2/manifest-writes.js'
@@ -122,7 +123,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       login,
       catalog: local,
       handlers: {
-        blob: blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }),
+        blob: { ...blobHandlers({ pool: new BufferPool(STREAM_BUFFER) }), ...blobWriteHandlers(local) },
         manifest: { ...manifestHandlers(), ...manifestWriteHandlers(local) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),

@@ -34,10 +34,20 @@ export interface Events {
   /** A download is over, well or not: it counts no more as one. */
   'blob.settled': { digest: Digest }
   'blob.evicted': { digest: Digest; bytes: number }
-  'blob.pushed': { repository: Repository; digest: Digest; bytes: number }
-  'manifest.pushed': { repository: Repository; reference: Reference; digest: Digest }
+  /** A blob was uploaded, or mounted from another repository (`mounted`: none of its `bytes` came over the wire). */
+  'blob.pushed': { repository: Repository; digest: Digest; bytes: number; mounted: boolean }
+  /** `tags` are all that were set with it. */
+  'manifest.pushed': {
+    repository: Repository
+    reference: Reference
+    digest: Digest
+    bytes: number
+    tags: readonly Tag[]
+  }
   'manifest.deleted': { repository: Repository; digest: Digest }
   'tag.deleted': { repository: Repository; tag: string }
+  /** It is no more of this repository. */
+  'blob.deleted': { repository: Repository; digest: Digest }
 }
 
 export type UpstreamState = 'up' | 'open' | 'limited' | 'quarantined'

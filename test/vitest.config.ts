@@ -1,12 +1,13 @@
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
-/** All that needs nothing but Node. Real clients (`test/clients`), faults (`test/faults`) and measurements (`test/bench`) have runs of their own. */
+/** All that needs nothing but Node. Real clients (`test/clients`), faults (`test/faults`), measurements (`test/bench`) and the
+ * official suite (`test/conformance`) have runs of their own. */
 export default defineConfig({
   test: {
     root: join(import.meta.dirname, '..'),
     include: ['test/**/*.test.ts'],
-    exclude: ['test/clients/**', 'test/faults/**', 'test/bench/**'],
+    exclude: ['test/clients/**', 'test/faults/**', 'test/bench/**', 'test/conformance/**'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 20_000,

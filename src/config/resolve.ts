@@ -19,7 +19,7 @@ export function toConfig(file: FileConfig, folder: string): Config {
       memoryBytes: storage.memory,
     },
     registries: Object.keys(registries).map((name) => toRegistry(name, file)),
-    local: file.local,
+    local: toLocal(file.local),
     auth: file.auth,
     upstream: {
       firstHeaderBudgetMs: upstream.firstHeaderBudget,
@@ -29,6 +29,11 @@ export function toConfig(file: FileConfig, folder: string): Config {
     prefetch: file.prefetch,
     log: file.log,
   }
+}
+
+function toLocal({ minFree, uploads, ...local }: FileConfig['local']): Config['local'] {
+  const { expire, perClient, chunkMinLength } = uploads
+  return { ...local, minFreeBytes: minFree, uploads: { expireMs: expire, perClient, chunkMinLength } }
 }
 
 function toRegistry(name: string, { registries, upstream }: FileConfig): RegistryConfig {

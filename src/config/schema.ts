@@ -19,7 +19,14 @@ export interface Config {
   }
   /** In the order of the file; exactly one is the default. */
   registries: RegistryConfig[]
-  local: { namespaces: string[] }
+  local: {
+    namespaces: string[]
+    /** Of what a manifest names, what may be absent. */
+    sparse: 'none' | 'indexes' | 'all'
+    /** Bytes of the disk that uploads leave. */
+    minFreeBytes: number
+    uploads: UploadsConfig
+  }
   /** `undefined` when the key is absent: pushes come from loopback only. */
   auth: AuthConfig | undefined
   upstream: {
@@ -68,6 +75,15 @@ export interface RegistryConfig {
   attach: boolean
   /** In order of preference, never empty, names unique. */
   upstreams: UpstreamConfig[]
+}
+
+export interface UploadsConfig {
+  /** An upload that nobody has continued for so long is given up. */
+  expireMs: number
+  /** Open uploads of one client; 0: any number. */
+  perClient: number
+  /** What clients are asked to send at least in a chunk, bytes; 0: nothing is asked. */
+  chunkMinLength: number
 }
 
 export type WhenGone = 'serve' | 'forget'
@@ -199,7 +215,20 @@ export const fileSchema = z.strictObject({
     })
     .prefault({}),
   registries: z.record(z.string(), registry),
-  local: z.strictObject({ namespaces: z.array(z.string()).default(['local']) }).prefault({}),
+  local: z
+    .strictObject({
+      namespaces: z.array(z.string()).default(['local']),
+      sparse: z.enum(['none', 'indexes', 'all']).default('none'),
+      minFree: size().prefault('64MiB'),
+      uploads: z
+        .strictObject({
+          expire: duration({ above: 0 }).prefault('24h'),
+          perClient: count({ least: 0, most: 10_000 }).prefault('1000'),
+          chunkMinLength: size().prefault('0B'),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
   auth: authSchema.optional(),
   upstream: z
     .strictObject({

@@ -21,7 +21,8 @@ export function parseRange(header: string | undefined, size: number): ByteRange[
     if (first === '' && last === '') return undefined
     const start = first === '' ? Math.max(0, size - Number(last)) : Number(first)
     const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1)
-    if (first !== '' && last !== '' && Number(last) < Number(first)) return undefined
+    // Backwards is invalid, and may be ignored or rejected (RFC 9110, 14.2); the official suite wants it rejected.
+    if (first !== '' && last !== '' && Number(last) < Number(first)) return 'unsatisfiable'
     const wanted = first === '' ? Number(last) > 0 && size > 0 : start < size
     if (wanted) ranges.push({ start, end })
   }

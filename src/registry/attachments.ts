@@ -8,7 +8,7 @@ import type { Reference, Repository } from '../oci/reference.js'
 import { isAttachedTag } from '../oci/referrers.js'
 import type { ContentSource } from '../routing/content-source.js'
 import type { RepositoryLinks } from './repository-links.js'
-import type { Uploads } from './uploads.js'
+import { OURSELVES, type Uploads } from './uploads.js'
 
 const READ_BYTES = 256 * 1024
 
@@ -58,11 +58,8 @@ export class Attachments {
     const blob = await found(source.openBlob(digest))
     if (!blob) return
     try {
-      await this.#deps.uploads.pushWhole(repository, digest, {
-        body: Readable.from(chunksOf(blob)),
-        range: undefined,
-        length: blob.size,
-      })
+      const chunk = { body: Readable.from(chunksOf(blob)), range: undefined, length: blob.size }
+      await this.#deps.uploads.pushWhole(repository, digest, chunk, OURSELVES)
     } catch (cause) {
       if (!(cause instanceof OciError) || cause.code !== 'BLOB_UPLOAD_INVALID') throw cause
       throw new OciError(

@@ -12,16 +12,22 @@ export async function writing<Result>(work: () => Promise<Result>): Promise<Resu
   try {
     return await work()
   } catch (error) {
-    if (!isFullDisk(error)) throw error
-    throw new OciError('UNAVAILABLE', "the registry's disk is full: nothing more can be pushed until there is room", {
-      status: 507,
-      cause: error,
-    })
+    if (error instanceof OciError || !isFullDisk(error)) throw error
+    throw fullDisk(error)
   }
 }
 
-/** Whether a write failed for lack of room. */
+/** What the client is told. */
+export function fullDisk(cause?: unknown): OciError {
+  return new OciError('UNAVAILABLE', "the registry's disk is full: nothing more can be pushed until there is room", {
+    status: 507,
+    cause,
+  })
+}
+
+/** Whether a write failed, or was not begun, for lack of room. */
 export function isFullDisk(error: unknown): boolean {
+  if (error instanceof OciError) return error.status === 507
   const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
   return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL
 }

@@ -10,11 +10,14 @@ import { attachedRoot, isMirrored, isPushedTo, repositoryOf } from '../storage/l
 import { repositoriesOnDisk } from '../storage/repositories.js'
 import { AttachedSource } from './attached-source.js'
 import { Attachments } from './attachments.js'
+import { BlobDeletion } from './blob-deletion.js'
 import { Directory } from './directory.js'
+import { DiskGuard } from './disk-guard.js'
 import { FallbackTags, MadeIndexes } from './fallback-tags.js'
 import { type ContentMemory, LocalContent } from './local-content.js'
 import { LocalSource } from './local-source.js'
 import { Manifests } from './manifests.js'
+import type { Sparse } from './missing-children.js'
 import { PushedRepository } from './pushed-repository.js'
 import { RepositoryLinks } from './repository-links.js'
 import { Uploads } from './uploads.js'
@@ -36,9 +39,22 @@ export interface LocalRegistryDeps {
   canonical?: (repository: Repository) => Repository | undefined
   /** A local folder on the storage's own file system, for uploads alone. */
   uploadsDir: string
+  sparse: Sparse
+  /** Bytes of the disk that uploads leave. */
+  minFreeBytes: number
+  uploads: UploadSettings
   events: EventBus
   log: Logger
   now: () => number
+}
+
+export interface UploadSettings {
+  /** An upload that nobody has continued for so long is given up. */
+  expireMs: number
+  /** Uploads that one client may have open at a time; 0: any number. */
+  perClient: number
+  /** What clients are asked to send at least in a chunk, in bytes; 0: nothing is asked. */
+  chunkMinLength: number
 }
 
 /**
@@ -48,7 +64,10 @@ export interface LocalRegistryDeps {
 export class LocalRegistry {
   readonly uploads: Uploads
   readonly manifests: Manifests
+  readonly blobs: BlobDeletion
   readonly attachments: Attachments
+  /** To be told when an upload begins. */
+  readonly chunkMinLength: number
   readonly #driver: StorageDriver
   readonly #namespaces: readonly string[]
   readonly #content: LocalContent
@@ -58,7 +77,8 @@ export class LocalRegistry {
   readonly #directory: Directory
   readonly #sweeping: Periodic
 
-  constructor({ driver, store, index, hot, namespaces, canonical, uploadsDir, events, log, now }: LocalRegistryDeps) {
+  constructor(deps: LocalRegistryDeps) {
+    const { driver, store, index, hot, namespaces, canonical, uploadsDir, minFreeBytes, events, log, now } = deps
     const links = (repository: Repository) => {
       if (isMirrored(repository)) this.#attached.add(repository)
       return new RepositoryLinks({ repository, driver })
@@ -69,10 +89,18 @@ export class LocalRegistry {
     }
     this.#driver = driver
     this.#namespaces = namespaces
-    this.#content = new LocalContent({ store, hot })
-    this.#directory = new Directory({ driver, links })
-    this.uploads = new Uploads({ dir: uploadsDir, store, events, links, locate, now })
-    this.manifests = new Manifests({ store, index, content: this.#content, directory: this.#directory, events, links })
+    const content = new LocalContent({ store, hot })
+    const directory = new Directory({ driver, links })
+    this.#content = content
+    this.#directory = directory
+    this.chunkMinLength = deps.uploads.chunkMinLength
+    const guard = new DiskGuard({ folder: uploadsDir, minFreeBytes, now })
+    const repositories = () => repositoriesIn(driver, namespaces)
+    const kept = { ...deps.uploads, dir: uploadsDir, store, events, links, now }
+    this.uploads = new Uploads({ ...kept, locate, repositories, guard })
+    const { sparse } = deps
+    this.manifests = new Manifests({ store, index, content, directory, events, links, sparse })
+    this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })
     this.attachments = new Attachments({ uploads: this.uploads, links })
     this.#sweeping = new Periodic({
       everyMs: SWEEP_EVERY_MS,
@@ -127,5 +155,12 @@ export class LocalRegistry {
   #pushed(repository: Repository): PushedRepository {
     const links = new RepositoryLinks({ repository, driver: this.#driver })
     return new PushedRepository({ links, content: this.#content })
+  }
+}
+
+/** Local repositories, those that hold blobs alone included. */
+async function* repositoriesIn(driver: StorageDriver, namespaces: readonly string[]): AsyncGenerator<Repository> {
+  for (const namespace of namespaces) {
+    for await (const name of repositoriesOnDisk(driver, namespace)) yield name as Repository
   }
 }

@@ -13,7 +13,8 @@ import type { Directory } from './directory.js'
 import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
-import { checkChildren } from './missing-children.js'
+import { checkChildren, type Sparse } from './missing-children.js'
+import { warningsFor } from './push-warnings.js'
 import type { RepositoryLinks } from './repository-links.js'
 
 export interface ManifestsDeps {
@@ -23,12 +24,24 @@ export interface ManifestsDeps {
   directory: Directory
   events: EventBus
   links: (repository: Repository) => RepositoryLinks
+  sparse: Sparse
+}
+
+/** What a client puts. */
+export interface ManifestPush {
+  reference: Reference
+  /** To be set as well, where `reference` is a digest. */
+  tags?: readonly Tag[]
+  bytes: Uint8Array
+  contentType: string | undefined
 }
 
 export interface PushedManifest {
   digest: Digest
   /** What it refers to, to be told as `OCI-Subject`. */
   subject: Digest | undefined
+  /** What the client should be told though it was taken, each a sentence. */
+  warnings: string[]
 }
 
 /**
@@ -44,28 +57,26 @@ export class Manifests {
   }
 
   /**
-   * end-7.
+   * end-7. Everything is checked before anything is written.
    *
    * @throws {OciError} MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, UNAVAILABLE (507) when the disk is full
    */
-  put(
-    repository: Repository,
-    reference: Reference,
-    bytes: Uint8Array,
-    contentType: string | undefined,
-  ): Promise<PushedManifest> {
+  put(repository: Repository, { reference, tags = [], bytes, contentType }: ManifestPush): Promise<PushedManifest> {
     const manifest = parsePushed(bytes, contentType)
     const digest = digestFor(reference, bytes)
+    const named = reference.kind === 'tag' ? [reference.tag] : [...new Set(tags)]
     return this.#changing.run(repository, () =>
       writing(async () => {
         const links = this.#deps.links(repository)
-        await checkChildren(isMirrored(repository) ? withoutManifests(manifest) : manifest, links)
+        const here = isMirrored(repository) ? withoutManifests(manifest) : manifest
+        const missing = await checkChildren(here, { links, sparse: this.#deps.sparse })
         await this.#keep(digest, bytes, manifest)
         await link(links, digest, bytes.length, manifest)
-        if (reference.kind === 'tag') await links.setTag(reference.tag, { digest, mediaType: manifest.mediaType })
-        await this.#deps.directory.added(repository, reference.kind === 'tag' ? reference.tag : undefined)
-        this.#deps.events.emit('manifest.pushed', { repository, reference, digest })
-        return { digest, subject: manifest.subject?.digest }
+        for (const tag of named) await links.setTag(tag, { digest, mediaType: manifest.mediaType })
+        for (const tag of named.length > 0 ? named : [undefined]) await this.#deps.directory.added(repository, tag)
+        const pushed = { repository, reference, digest, bytes: bytes.length, tags: named }
+        this.#deps.events.emit('manifest.pushed', pushed)
+        return { digest, subject: manifest.subject?.digest, warnings: warningsFor(manifest, missing) }
       }),
     )
   }
@@ -76,14 +87,22 @@ export class Manifests {
    * @throws {OciError} MANIFEST_UNKNOWN, UNAVAILABLE (507) when the disk is full
    */
   delete(repository: Repository, reference: Reference): Promise<void> {
-    return this.#changing.run(repository, () =>
+    return this.alone(repository, () =>
       writing(async () => {
         const links = this.#deps.links(repository)
         if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
         else await this.#deleteManifest(links, reference.digest)
-        await this.#deps.directory.recount(repository)
       }),
     )
+  }
+
+  /** Runs `work`, which takes links away, while nothing else changes the repository, and counts what is left. */
+  alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result> {
+    return this.#changing.run(repository, async () => {
+      const result = await work()
+      await this.#deps.directory.recount(repository)
+      return result
+    })
   }
 
   async #keep(digest: Digest, bytes: Uint8Array, manifest: Manifest): Promise<void> {

@@ -4,6 +4,9 @@ import { OciError } from '../oci/errors.js'
 import { hasBytesHere, type Manifest } from '../oci/manifest.js'
 import type { RepositoryLinks } from './repository-links.js'
 
+/** Of what a manifest names, what may be absent: nothing, what an index lists, or anything. */
+export type Sparse = 'none' | 'indexes' | 'all'
+
 /** Files looked for at a time, so that one large index leaves room for everybody else. */
 const LOOKUPS_AT_ONCE = 8
 /** A client that has pushed nothing yet needs no longer list to see that. */
@@ -30,9 +33,13 @@ class MissingChildrenError extends OciError {
  * Checks that a repository holds all that a manifest needs. Foreign layers, whose bytes are elsewhere (`urls`), may be
  * absent, and so may the subject (distribution specification, Pushing Manifests with Subject).
  *
+ * @returns what is absent and may be, as `sparse` has it
  * @throws {OciError} MANIFEST_BLOB_UNKNOWN with each digest
  */
-export async function checkChildren(manifest: Manifest, links: RepositoryLinks): Promise<void> {
+export async function checkChildren(
+  manifest: Manifest,
+  { links, sparse }: { links: RepositoryLinks; sparse: Sparse },
+): Promise<Digest[]> {
   const limit = pLimit(LOOKUPS_AT_ONCE)
   const needed = new Map<Digest, () => Promise<boolean>>()
   for (const { digest } of manifest.blobs.filter(hasBytesHere)) needed.set(digest, () => hasBlob(digest, links))
@@ -43,7 +50,10 @@ export async function checkChildren(manifest: Manifest, links: RepositoryLinks):
   const digests = [...needed.keys()]
   const found = await limit.map(digests, (digest) => needed.get(digest)!())
   const missing = digests.filter((_digest, at) => !found[at])
-  if (missing.length > 0) throw new MissingChildrenError(missing)
+  const listed = new Set(manifest.manifests.map(({ digest }) => digest))
+  const refused = missing.filter((digest) => sparse === 'none' || (sparse === 'indexes' && !listed.has(digest)))
+  if (refused.length > 0) throw new MissingChildrenError(refused)
+  return missing
 }
 
 async function hasBlob(digest: Digest, links: RepositoryLinks): Promise<boolean> {

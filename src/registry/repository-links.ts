@@ -5,7 +5,9 @@ import type { StorageDriver } from '../storage/driver.js'
 import {
   blobKey,
   blobLinkKey,
+  digestFromParts,
   manifestLinkKey,
+  manifestLinksPrefix,
   pushedName,
   referrerKey,
   referrersPrefix,
@@ -50,6 +52,22 @@ export class RepositoryLinks {
 
   addBlob(digest: Digest): Promise<void> {
     return this.#driver.put(blobLinkKey(this.#name, digest), '')
+  }
+
+  removeBlob(digest: Digest): Promise<void> {
+    return this.#driver.delete(blobLinkKey(this.#name, digest))
+  }
+
+  /** Every manifest that belongs here, with its link, in no particular order. */
+  async *manifests(): AsyncGenerator<[Digest, ManifestLink]> {
+    const prefix = manifestLinksPrefix(this.#name)
+    for (const algorithm of await this.#driver.list(prefix)) {
+      for (const hex of await this.#driver.list(`${prefix}/${algorithm.slice(0, -1)}`)) {
+        const digest = digestFromParts(algorithm.slice(0, -1), hex)
+        const link = digest && (await this.manifest(digest))
+        if (link) yield [digest, link]
+      }
+    }
   }
 
   async manifest(digest: Digest): Promise<ManifestLink | undefined> {

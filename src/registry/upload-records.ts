@@ -10,6 +10,8 @@ export interface UploadRecord {
   algorithm: string
   /** ms since the epoch */
   startedAt: number
+  /** Whoever began it; empty: not known. */
+  client: string
 }
 
 export interface FoundUpload {
@@ -82,10 +84,11 @@ export class UploadRecords {
 function parseRecord(text: string): UploadRecord | undefined {
   try {
     const json = JSON.parse(text) as Partial<UploadRecord>
-    const { session, repository, algorithm, startedAt } = json
+    const { session, repository, algorithm, startedAt, client = '' } = json
     if (typeof session !== 'string' || typeof repository !== 'string') return undefined
     if (typeof algorithm !== 'string' || typeof startedAt !== 'number') return undefined
-    return { session, repository, algorithm, startedAt }
+    if (typeof client !== 'string') return undefined
+    return { session, repository, algorithm, startedAt, client }
   } catch {
     return undefined
   }

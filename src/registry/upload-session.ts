@@ -7,6 +7,7 @@ import { KeyedLock } from '../lib/keyed-lock.js'
 import { type Digest, digestFrom } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import type { Repository } from '../oci/reference.js'
+import type { DiskGuard } from './disk-guard.js'
 import { isFullDisk } from './full-disk.js'
 import type { UploadRecord } from './upload-records.js'
 import { UploadWriter } from './upload-writer.js'
@@ -22,12 +23,21 @@ interface RunningHash {
 /** A request's body. `complete` says that all of it has arrived, read or not, as with `http.IncomingMessage`. */
 export type UploadBody = Readable & { readonly complete?: boolean }
 
+export interface UploadSessionDeps {
+  record: UploadRecord
+  file: string
+  usedAt: number
+  guard: DiskGuard
+}
+
 /** One push of one blob: a part file, and the running hash of what is in it. */
 export class UploadSession {
   readonly id: string
   readonly repository: Repository
   readonly algorithm: string
   readonly file: string
+  /** Who began it. */
+  readonly client: string
   /** When it was last asked for, in ms since the epoch. */
   usedAt: number
   /** Finished, cancelled or expired: whoever still waited for it finds nothing. */
@@ -36,12 +46,15 @@ export class UploadSession {
   #waiting = 0
   #askToLetGo: (() => void) | undefined
   #running: RunningHash | undefined
+  readonly #guard: DiskGuard
 
-  constructor({ record, file, usedAt }: { record: UploadRecord; file: string; usedAt: number }) {
+  constructor({ record, file, usedAt, guard }: UploadSessionDeps) {
     this.id = record.session
     this.repository = record.repository
     this.algorithm = record.algorithm
     this.file = file
+    this.client = record.client
+    this.#guard = guard
     this.usedAt = usedAt
   }
 
@@ -73,7 +86,8 @@ export class UploadSession {
    *
    * @param limit bytes of it that are taken at most
    * @returns bytes taken
-   * @throws {OciError} BLOB_UPLOAD_INVALID when the body broke off or is longer than `limit`
+   * @throws {OciError} BLOB_UPLOAD_INVALID when the body broke off or is longer than `limit`; UNAVAILABLE (507) when only
+   *   the reserve of the disk is left
    */
   async append(body: UploadBody, limit = Number.POSITIVE_INFINITY): Promise<number> {
     const writer = await UploadWriter.open(this.file)
@@ -101,6 +115,7 @@ export class UploadSession {
     const end = writer.size + limit
     for await (const chunk of chunksOf(body, brokenOff)) {
       const taken = chunk.subarray(0, end - writer.size)
+      await this.#guard.take(taken.length)
       await this.#write(taken, writer, running)
       if (taken.length < chunk.length) throw new OciError('SIZE_INVALID', 'the body is longer than its Content-Range')
     }

@@ -5,14 +5,13 @@ import { algorithmOf, type Digest } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import type { ByteRange } from '../oci/range.js'
 import type { Repository } from '../oci/reference.js'
+import type { DiskGuard } from './disk-guard.js'
 import { writing } from './full-disk.js'
 import type { RepositoryLinks } from './repository-links.js'
-import { UploadRecords } from './upload-records.js'
+import { type UploadRecord, UploadRecords } from './upload-records.js'
 import { type UploadBody, UploadSession } from './upload-session.js'
 
 const SESSIONS_LIMIT = 10_000
-/** An upload that nobody has continued for so long is given up. */
-const EXPIRES_AFTER_MS = 24 * 3_600_000
 const ALGORITHMS = ['sha256', 'sha512']
 
 export interface UploadsDeps {
@@ -22,10 +21,30 @@ export interface UploadsDeps {
   links: (repository: Repository) => RepositoryLinks
   /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
   locate: (from: Repository) => Repository | undefined
+  /** Repositories that hold blobs, where a blob is looked for that may be mounted from anywhere. */
+  repositories: () => AsyncIterable<Repository>
+  guard: DiskGuard
   now: () => number
+  /** An upload that nobody has continued for so long is given up. */
+  expireMs: number
+  /** Uploads that one client may have open at a time; 0: any number. */
+  perClient: number
   /** Uploads that may be open at a time; beyond it clients are asked to wait. */
   limit?: number
 }
+
+/** The client where no client has asked; not counted. */
+export const OURSELVES = ''
+
+/** Who begins an upload, and for a digest of which algorithm; sha256 when it is left out. */
+export interface UploadStart {
+  client: string
+  algorithm?: string | undefined
+}
+
+/** Whether the client may have what a repository holds. */
+type MayTake = (origin: Repository) => boolean
+const anywhere: MayTake = () => true
 
 /** Where an upload stands. */
 export interface UploadState {
@@ -56,28 +75,22 @@ export class Uploads {
 
   /** Finds the uploads that an earlier process left. */
   async start(): Promise<void> {
-    for (const { record, usedAt } of await this.#records.load()) {
-      const file = this.#records.partFile(record.session)
-      this.#sessions.set(record.session, new UploadSession({ record, file, usedAt }))
-    }
+    for (const { record, usedAt } of await this.#records.load()) this.#add(record, usedAt)
   }
 
   /**
    * end-4a, end-11 without a mount.
    *
-   * @param algorithm of the digest that the client will give
    * @throws {OciError} TOOMANYREQUESTS, DIGEST_INVALID for an unknown algorithm, UNAVAILABLE (507) when the disk is full
    */
-  async begin(repository: Repository, algorithm = 'sha256'): Promise<UploadState> {
+  async begin(repository: Repository, { client, algorithm = 'sha256' }: UploadStart): Promise<UploadState> {
     if (!ALGORITHMS.includes(algorithm))
       throw new OciError('DIGEST_INVALID', `digests are of ${ALGORITHMS.join(' or ')}`)
-    if (this.#sessions.size >= (this.#deps.limit ?? SESSIONS_LIMIT)) {
-      throw new OciError('TOOMANYREQUESTS', 'too many uploads are open', { headers: { 'retry-after': '60' } })
-    }
+    await this.#deps.guard.take(1)
+    this.#checkCount(client)
     const now = this.#deps.now()
-    const record = { session: randomUUID(), repository, algorithm, startedAt: now }
-    const session = new UploadSession({ record, file: this.#records.partFile(record.session), usedAt: now })
-    this.#sessions.set(session.id, session)
+    const record = { session: randomUUID(), repository, algorithm, startedAt: now, client }
+    const session = this.#add(record, now)
     try {
       await writing(() => this.#records.create(record))
     } catch (error) {
@@ -118,8 +131,8 @@ export class Uploads {
   }
 
   /** end-4b: a blob in one request. Nothing of it is kept when it fails: the client was told no session. */
-  async pushWhole(repository: Repository, digest: Digest, chunk: UploadChunk): Promise<void> {
-    const { session } = await this.begin(repository, algorithmOf(digest))
+  async pushWhole(repository: Repository, digest: Digest, chunk: UploadChunk, client: string): Promise<void> {
+    const { session } = await this.begin(repository, { client, algorithm: algorithmOf(digest) })
     try {
       await this.finish(repository, session, digest, chunk)
     } catch (error) {
@@ -135,20 +148,27 @@ export class Uploads {
    * @param mayTake whether the client may have what is there, by its whole name
    * @returns false when `from` is no repository here, does not hold the blob, or does not show it: to be uploaded, then
    */
-  async mount(
-    repository: Repository,
-    digest: Digest,
-    from: Repository,
-    mayTake: (origin: Repository) => boolean = () => true,
-  ): Promise<boolean> {
+  async mount(repository: Repository, digest: Digest, from: Repository, mayTake: MayTake = anywhere): Promise<boolean> {
     const { locate, links, store, events } = this.#deps
     const origin = locate(from)
     if (!origin || !mayTake(origin)) return false
     const size = await links(origin).blobSize(digest)
     if (size === undefined || !(await store.keep(digest))) return false
     await writing(() => links(repository).addBlob(digest))
-    events.emit('blob.pushed', { repository, digest, bytes: size })
+    events.emit('blob.pushed', { repository, digest, bytes: size, mounted: true })
     return true
+  }
+
+  /**
+   * end-11 without `from`: content discovery. Which repository has it is found by looking into each.
+   *
+   * @returns false when none of those repositories holds the blob
+   */
+  async mountFromAny(repository: Repository, digest: Digest, mayTake: MayTake): Promise<boolean> {
+    const { store, repositories } = this.#deps
+    if (!store.find(digest, 'pushed')) return false
+    for await (const from of repositories()) if (await this.mount(repository, digest, from, mayTake)) return true
+    return false
   }
 
   /** end-14. @throws {OciError} BLOB_UPLOAD_UNKNOWN */
@@ -156,12 +176,36 @@ export class Uploads {
     return this.#with(repository, id, (session) => this.#end(session))
   }
 
-  /** Gives up what nobody has continued for a day. */
+  /** Gives up what nobody has continued for `expireMs`. */
   async sweep(): Promise<void> {
-    const limit = this.#deps.now() - EXPIRES_AFTER_MS
+    const limit = this.#deps.now() - this.#deps.expireMs
     for (const session of [...this.#sessions.values()]) {
       if (session.usedAt < limit && !session.busy) await session.alone(() => this.#expire(session, limit))
     }
+  }
+
+  #add(record: UploadRecord, usedAt: number): UploadSession {
+    const file = this.#records.partFile(record.session)
+    const session = new UploadSession({ record, file, usedAt, guard: this.#deps.guard })
+    this.#sessions.set(session.id, session)
+    return session
+  }
+
+  /** @throws {OciError} TOOMANYREQUESTS */
+  #checkCount(client: string): void {
+    const { perClient, limit = SESSIONS_LIMIT } = this.#deps
+    const whose =
+      this.#sessions.size >= limit ? 'all clients' : this.#hasTooMany(client, perClient) ? 'yours' : undefined
+    if (whose === undefined) return
+    const message = `too many uploads are open (${whose}): finish or cancel some, or try again later`
+    throw new OciError('TOOMANYREQUESTS', message, { headers: { 'retry-after': '60' } })
+  }
+
+  #hasTooMany(client: string, perClient: number): boolean {
+    if (client === OURSELVES || perClient === 0 || this.#sessions.size < perClient) return false
+    let open = 0
+    for (const session of this.#sessions.values()) if (session.client === client) open++
+    return open >= perClient
   }
 
   async #expire(session: UploadSession, limit: number): Promise<void> {
@@ -217,7 +261,7 @@ export class Uploads {
     await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
     await links(repository).addBlob(digest)
     await this.#end(session)
-    events.emit('blob.pushed', { repository, digest, bytes: size })
+    events.emit('blob.pushed', { repository, digest, bytes: size, mounted: false })
   }
 
   async #end(session: UploadSession): Promise<void> {

@@ -78,7 +78,12 @@ export interface StatsDocument {
   byteHitRatio: number
   bytes: ByteCounts
   cache: Present['cache'] & { evictions: number; evictedBytes: number; fills: number }
-  local: Present['local']
+  local: Present['local'] & {
+    /** `blobs` that were mounted are among them; `bytes` came over the wire. */
+    pushes: { blobs: number; manifests: number; bytes: number }
+    /** Tags, manifests and blobs. */
+    deletes: number
+  }
   tags: TagCounts
   upstreams: UpstreamRow[]
   registries: Record<string, { requests: RequestCounts; bytes: ByteCounts; tags: TagCounts }>
@@ -99,6 +104,7 @@ export function documentOf(
   const bytes = bytesOf(all)
   const { blobs, manifests, sizeBytes, maxSizeBytes } = cache
   const { evictions, evictedBytes, fills } = tally.cache
+  const { deletes, ...pushes } = tally.local
   return {
     since: timeOf(since),
     uptimeSeconds: Math.floor(uptimeMs / 1000),
@@ -107,7 +113,7 @@ export function documentOf(
     byteHitRatio: ratio(bytes.fromCache, bytes.served),
     bytes,
     cache: { blobs, manifests, sizeBytes, maxSizeBytes, evictions, evictedBytes, fills },
-    local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes },
+    local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes, pushes, deletes },
     tags: { diverged: all.diverged },
     upstreams: upstreams.map((upstream) => withCounts(upstream, tally)),
     registries: registriesOf(tally, upstreams),

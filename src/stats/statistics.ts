@@ -101,6 +101,12 @@ export class Statistics {
     })
     events.on('blob.filled', () => this.#record((tally) => tally.filled()))
     events.on('blob.evicted', ({ bytes }) => this.#record((tally) => tally.evicted(bytes)))
+    events.on('blob.pushed', ({ bytes, mounted }) =>
+      this.#record((tally) => tally.pushed('blobs', mounted ? 0 : bytes)),
+    )
+    events.on('manifest.pushed', ({ bytes }) => this.#record((tally) => tally.pushed('manifests', bytes)))
+    for (const name of ['tag.deleted', 'manifest.deleted', 'blob.deleted'] as const)
+      events.on(name, () => this.#record((tally) => tally.deleted()))
   }
 
   #answered(

@@ -21,9 +21,13 @@ const upstreamCounts = z.strictObject({ requests: count, errors: count, bytes: c
 const repositoryCounts = z.strictObject({ requests: count, errors: count, fromCache: count, bytesServed: count })
 const cacheCounts = z.strictObject({ fills: count, evictions: count, evictedBytes: count })
 
+const localCounts = z.strictObject({ blobs: count, manifests: count, bytes: count, deletes: count })
+
 /** A tally as it is stored. */
 export const tallyRecord = z.strictObject({
   cache: cacheCounts,
+  /** Records of before it was counted have none. */
+  local: localCounts.default({ blobs: 0, manifests: 0, bytes: 0, deletes: 0 }),
   registries: z.record(z.string(), registryCounts),
   upstreams: z.record(z.string(), upstreamCounts),
   repositories: z.record(z.string(), repositoryCounts),
@@ -46,6 +50,8 @@ export interface ReadThrough {
 /** What happened in one span of time. Adding costs the same whatever it holds; the names it keeps are bounded. */
 export class Tally {
   readonly cache: TallyRecord['cache']
+  /** What was pushed here: blobs and manifests, the bytes that came over the wire, and what was deleted of it. */
+  readonly local: TallyRecord['local']
   readonly registries: Map<string, RegistryCounts>
   /** By `upstreamKey`. */
   readonly upstreams: Map<string, UpstreamCounts>
@@ -60,6 +66,7 @@ export class Tally {
   constructor(namesLimit: number, record?: TallyRecord) {
     this.#namesLimit = namesLimit
     this.cache = record?.cache ?? { fills: 0, evictions: 0, evictedBytes: 0 }
+    this.local = record?.local ?? { blobs: 0, manifests: 0, bytes: 0, deletes: 0 }
     this.registries = new Map(Object.entries(record?.registries ?? {}))
     this.upstreams = new Map(Object.entries(record?.upstreams ?? {}))
     this.repositories = new Map(Object.entries(record?.repositories ?? {}))
@@ -100,18 +107,29 @@ export class Tally {
     this.cache.evictedBytes += bytes
   }
 
+  pushed(kind: 'blobs' | 'manifests', bytes: number): void {
+    this.local[kind]++
+    this.local.bytes += bytes
+  }
+
+  deleted(): void {
+    this.local.deletes++
+  }
+
   /** Adds all that `other` counted. */
   merge(other: Tally): void {
     add(this.cache, other.cache)
+    add(this.local, other.local)
     for (const [name, counts] of other.registries) add(this.#registry(name), counts)
     for (const [name, counts] of other.upstreams) this.asked(name, counts)
     for (const [name, counts] of other.repositories) add(this.#repository(name), counts)
   }
 
   toJSON(): TallyRecord {
-    const { cache, registries, upstreams, repositories } = this
+    const { cache, local, registries, upstreams, repositories } = this
     return {
       cache,
+      local,
       registries: Object.fromEntries(registries),
       upstreams: Object.fromEntries(upstreams),
       repositories: Object.fromEntries(repositories),

@@ -18,7 +18,12 @@ describe('without a file', () => {
       server: { host: '0.0.0.0', port: 5000 },
       storage: { path: join(cwd, 'data'), maxSizeBytes: 50 * 2 ** 30, lowWatermark: 0.9, memoryBytes: 64 * 2 ** 20 },
       registries: ['docker.io', 'ghcr.io', 'quay.io', 'registry.k8s.io', 'gcr.io', 'mcr.microsoft.com'],
-      local: { namespaces: ['local'] },
+      local: {
+        namespaces: ['local'],
+        sparse: 'none',
+        minFreeBytes: 64 * 1024 * 1024,
+        uploads: { expireMs: 24 * 3_600_000, perClient: 1000, chunkMinLength: 0 },
+      },
       auth: undefined,
       upstream: {
         firstHeaderBudgetMs: 20_000,

@@ -7,6 +7,7 @@ import { AccessPolicy } from '../../src/auth/access-policy.js'
 import { HotContent } from '../../src/cache/hot-content.js'
 import { EventBus, type Events } from '../../src/events.js'
 import { createServer } from '../../src/http/server.js'
+import { blobWriteHandlers } from '../../src/http/v2/blob-writes.js'
 import { blobHandlers } from '../../src/http/v2/blobs.js'
 import { referrerHandlers, tagHandlers } from '../../src/http/v2/listings.js'
 import { manifestWriteHandlers } from '../../src/http/v2/manifest-writes.js'
@@ -16,7 +17,7 @@ import { BufferPool } from '../../src/lib/buffer-pool.js'
 import { BlobStore } from '../../src/metadata/blob-store.js'
 import { SqlIndex } from '../../src/metadata/sql-index.js'
 import { OciError } from '../../src/oci/errors.js'
-import { LocalRegistry } from '../../src/registry/local-registry.js'
+import { LocalRegistry, type LocalRegistryDeps } from '../../src/registry/local-registry.js'
 import { FsDriver } from '../../src/storage/fs-driver.js'
 
 const NAMESPACES = ['local', 'team']
@@ -38,18 +39,38 @@ export async function openStorage(folder: string, now: () => number = Date.now) 
   return { ...dirs, driver, index, store }
 }
 
+export interface LocalServerOptions extends Partial<typeof SETTINGS> {
+  now?: () => number
+}
+
+/** As in mirrors.yaml, but for the reserve, which would be the test machine's. */
+const SETTINGS: Pick<LocalRegistryDeps, 'sparse' | 'minFreeBytes' | 'uploads'> = {
+  sparse: 'none',
+  minFreeBytes: 0,
+  uploads: { expireMs: 24 * 3_600_000, perClient: 1000, chunkMinLength: 0 },
+}
+
 /** A registry that only takes pushes, on loopback, over the folder given: built again on the same one it is a restart. */
-export async function startLocalServer(folder: string, { now = Date.now }: { now?: () => number } = {}) {
+export async function startLocalServer(folder: string, { now = Date.now, ...settings }: LocalServerOptions = {}) {
   const storage = await openStorage(folder, now)
   const failures: unknown[] = []
   const events = new EventBus({ onListenerError: (error) => failures.push(error) })
   const told: { name: keyof Events; event: unknown }[] = []
-  for (const name of ['blob.pushed', 'manifest.pushed', 'manifest.deleted', 'tag.deleted'] as const) {
+  for (const name of ['blob.pushed', 'manifest.pushed', 'manifest.deleted', 'tag.deleted', 'blob.deleted'] as const) {
     events.on(name, (event) => told.push({ name, event }))
   }
   const log = pino({ level: 'silent' })
   const hot = new HotContent({ memoryBytes: MEMORY_BYTES })
-  const registry = new LocalRegistry({ ...storage, hot, namespaces: NAMESPACES, events, log, now })
+  const registry = new LocalRegistry({
+    ...storage,
+    hot,
+    namespaces: NAMESPACES,
+    ...SETTINGS,
+    ...settings,
+    events,
+    log,
+    now,
+  })
   const policy = new AccessPolicy({ anonymous: undefined })
   const server = createServer({
     v2: {
@@ -62,7 +83,10 @@ export async function startLocalServer(folder: string, { now = Date.now }: { now
       policy,
       catalog: registry,
       handlers: {
-        blob: blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
+        blob: {
+          ...blobHandlers({ pool: new BufferPool({ sizeBytes: 64 * 1024, keep: 4 }) }),
+          ...blobWriteHandlers(registry),
+        },
         manifest: { ...manifestHandlers(), ...manifestWriteHandlers(registry) },
         tags: tagHandlers(),
         referrers: referrerHandlers(),

@@ -33,12 +33,17 @@ describe('parseRange of 1000 bytes', () => {
     expect(parseRange(header, 1000)).toEqual(ranges.map(([start, end]) => ({ start, end })))
   })
 
-  test.each(['bytes=1000-', 'bytes=1000-1001', 'bytes=-0', 'bytes=1000-,2000-', `bytes=${'9'.repeat(400)}-`])(
-    '%s cannot be satisfied',
-    (header) => {
-      expect(parseRange(header, 1000)).toBe('unsatisfiable')
-    },
-  )
+  test.each([
+    'bytes=1000-',
+    'bytes=1000-1001',
+    'bytes=-0',
+    'bytes=1000-,2000-',
+    'bytes=5-4',
+    'bytes=0-1,5-4',
+    `bytes=${'9'.repeat(400)}-`,
+  ])('%s cannot be satisfied', (header) => {
+    expect(parseRange(header, 1000)).toBe('unsatisfiable')
+  })
 
   test.each([
     undefined,
@@ -48,9 +53,7 @@ describe('parseRange of 1000 bytes', () => {
     'bytes=-',
     'bytes=a-b',
     'bytes=1',
-    'bytes=5-4',
     'bytes=0-1,',
-    'bytes=0-1,5-4',
     'bytes=0x1-2',
     'bytes=1.5-2',
     'bytes=--1',

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { EventBus } from '../../src/events.js'
 import { digestOf } from '../../src/oci/digest.js'
 import { parseRepository, type Repository } from '../../src/oci/reference.js'
+import { DiskGuard } from '../../src/registry/disk-guard.js'
 import { RepositoryLinks } from '../../src/registry/repository-links.js'
 import { Uploads } from '../../src/registry/uploads.js'
 import { openStorage, temporaryFolder } from '../helpers/local-server.js'
@@ -19,7 +20,7 @@ let uploads: Uploads
 
 const app = parseRepository('local/app')
 const chunk = (body: Readable) => ({ body, range: undefined, length: undefined })
-const make = (limit = 3) =>
+const make = ({ limit = 3, perClient = 0 } = {}) =>
   new Uploads({
     dir: storage.uploadsDir,
     store: storage.store,
@@ -30,7 +31,11 @@ const make = (limit = 3) =>
     }),
     links: (repository: Repository) => new RepositoryLinks({ repository, driver: storage.driver }),
     locate: (from) => from,
+    repositories: async function* () {},
+    guard: new DiskGuard({ folder: folder.path, minFreeBytes: 0, now: () => clock }),
     now: () => clock,
+    expireMs: DAY_MS,
+    perClient,
     limit,
   })
 
@@ -48,20 +53,24 @@ afterEach(async () => {
 })
 
 test('so many uploads may be open and no more, until one ends', async () => {
-  const [first] = [await uploads.begin(app), await uploads.begin(app), await uploads.begin(app)]
+  const [first] = [
+    await uploads.begin(app, { client: 'one' }),
+    await uploads.begin(app, { client: 'one' }),
+    await uploads.begin(app, { client: 'one' }),
+  ]
 
-  await expect(uploads.begin(app)).rejects.toMatchObject({
+  await expect(uploads.begin(app, { client: 'one' })).rejects.toMatchObject({
     code: 'TOOMANYREQUESTS',
     status: 429,
     headers: { 'retry-after': '60' },
   })
   await uploads.cancel(app, first.session)
 
-  await expect(uploads.begin(app)).resolves.toMatchObject({ size: 0 })
+  await expect(uploads.begin(app, { client: 'one' })).resolves.toMatchObject({ size: 0 })
 })
 
 test('an upload found after a restart is as old as its last byte', async () => {
-  const [young, old] = [await uploads.begin(app), await uploads.begin(app)]
+  const [young, old] = [await uploads.begin(app, { client: 'one' }), await uploads.begin(app, { client: 'one' })]
   const before = new Date(clock - 2 * DAY_MS)
   await utimes(join(storage.uploadsDir, `${old.session}.part`), before, before)
   uploads = make()
@@ -74,7 +83,7 @@ test('an upload found after a restart is as old as its last byte', async () => {
 })
 
 test('an upload is not given up while it is being received, however long that takes', async () => {
-  const { session } = await uploads.begin(app)
+  const { session } = await uploads.begin(app, { client: 'one' })
   const body = new PassThrough()
   const receiving = uploads.append(app, session, chunk(body))
   body.write('slow')
@@ -88,7 +97,7 @@ test('an upload is not given up while it is being received, however long that ta
 })
 
 test('more than one batch of synced data has the right digest', async () => {
-  const { session } = await uploads.begin(app)
+  const { session } = await uploads.begin(app, { client: 'one' })
   const piece = randomBytes(1024 * 1024)
   const whole = Buffer.concat(Array.from({ length: 70 }, () => piece))
 

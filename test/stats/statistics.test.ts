@@ -2,7 +2,7 @@ import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { EventBus, type Events } from '../../src/events.js'
 import { digestOf } from '../../src/oci/digest.js'
-import { parseRepository, parseTag } from '../../src/oci/reference.js'
+import { parseRepository, parseTag, referenceOf } from '../../src/oci/reference.js'
 import type { UpstreamStatus } from '../../src/stats/document.js'
 import { Statistics } from '../../src/stats/statistics.js'
 
@@ -118,7 +118,7 @@ describe('the document', () => {
     expect(text).toBe(
       `{"since":"2030-01-01T10:00:30Z","uptimeSeconds":61,"requests":${none},"hitRatio":0,"byteHitRatio":0,"bytes":${nothing},` +
         '"cache":{"blobs":3,"manifests":2,"sizeBytes":4096,"maxSizeBytes":100000,"evictions":0,"evictedBytes":0,"fills":0},' +
-        '"local":{"repositories":1,"tags":4,"sizeBytes":77},' +
+        '"local":{"repositories":1,"tags":4,"sizeBytes":77,"pushes":{"blobs":0,"manifests":0,"bytes":0},"deletes":0},' +
         '"tags":{"diverged":0},' +
         '"upstreams":[{"registry":"docker.io","name":"hub","role":"origin","state":"up","requests":0,"errors":0,"bytes":0,"ttfbMs":12,"bytesPerSecond":5000}],' +
         `"registries":{"docker.io":{"requests":${none},"bytes":${nothing},"tags":{"diverged":0}}},"topRepositories":[]}`,
@@ -179,6 +179,24 @@ describe('the document', () => {
       refusals: [{ repository: 'org/app', reason: 'answered 403', until: '2030-01-01T10:01:00Z' }],
     })
     expect(Object.keys(up!)).not.toContain('reason')
+  })
+
+  test('what is pushed and deleted is counted, over a restart too, after one that did not count it', () => {
+    world.values.set('stats.total', JSON.stringify(stored({})))
+    world.boot()
+    const pushed = { repository, digest: BLOB }
+    world.events.emit('blob.pushed', { ...pushed, bytes: 1000, mounted: false })
+    world.events.emit('blob.pushed', { ...pushed, bytes: 5000, mounted: true })
+    const tags = [parseTag('latest')]
+    world.events.emit('manifest.pushed', { ...pushed, reference: referenceOf(BLOB), bytes: 30, tags })
+    world.events.emit('tag.deleted', { repository, tag: 'latest' })
+    world.events.emit('manifest.deleted', pushed)
+    world.events.emit('blob.deleted', pushed)
+    vi.advanceTimersByTime(5_000)
+
+    const { local } = world.boot().snapshot()
+
+    expect(local).toMatchObject({ pushes: { blobs: 2, manifests: 1, bytes: 1030 }, deletes: 3 })
   })
 
   test('tags on which upstreams differ are counted, over a restart too, after one that did not count them', () => {

@@ -7,7 +7,7 @@ import { describeContent, isNotModified } from './describe.js'
 import type { Handlers } from './handlers.js'
 import { sendBlob } from './send-blob.js'
 
-/** end-2, and the blob's half of end-10: `/v2/<name>/blobs/<digest>`, reading. */
+/** end-2: `/v2/<name>/blobs/<digest>`, reading. */
 export function blobHandlers({ pool }: { pool: BufferPool }): Handlers<'blob'> {
   return {
     async GET({ endpoint: { digest }, route, request, reply }) {

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Digest, parseDigest } from '../../oci/digest.js'
+import { algorithmOf, type Digest, parseDigest } from '../../oci/digest.js'
 import { OciError } from '../../oci/errors.js'
 import { parseChunkRange } from '../../oci/range.js'
 import { parseRepository, type Repository } from '../../oci/reference.js'
@@ -14,13 +14,15 @@ import {
 import { pushTarget } from '../../routing/content-source.js'
 import type { Handlers, V2Request } from './handlers.js'
 
+type UploadParts = Pick<LocalRegistry, 'uploads' | 'chunkMinLength'>
+
 /** end-4 to end-6, end-11, end-13 and end-14: `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<session>`. */
-export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
+export function uploadHandlers({ uploads, chunkMinLength }: UploadParts): {
   uploads: Handlers<'uploads'>
   upload: Handlers<'upload'>
 } {
   return {
-    uploads: { POST: (v2) => begin(uploads, v2) },
+    uploads: { POST: (v2) => begin({ uploads, chunkMinLength }, v2) },
     upload: {
       async GET({ endpoint: { repository, session }, route, reply }) {
         return describe(reply.code(204), repository, await uploads.status(pushTarget(route), session)).send()
@@ -45,32 +47,36 @@ export function uploadHandlers({ uploads }: Pick<LocalRegistry, 'uploads'>): {
   }
 }
 
-async function begin(uploads: Uploads, v2: V2Request<'uploads'>) {
+async function begin({ uploads, chunkMinLength }: UploadParts, v2: V2Request<'uploads'>) {
   const { endpoint, route, query, request, reply } = v2
   const { repository } = endpoint
   const target = pushTarget(route)
+  const client = request.raw.socket.remoteAddress ?? ''
   const mount = query.get('mount')
-  const from = query.get('from')
-  if (mount !== null && from !== null && (await mounted(uploads, v2, parseDigest(mount), from))) {
+  if (mount !== null && (await mounted(uploads, v2, parseDigest(mount)))) {
     return created(reply, repository, parseDigest(mount))
   }
   const whole = query.get('digest')
   if (whole !== null) {
     const digest = parseDigest(whole)
-    await uploads.pushWhole(target, digest, chunkOf(request))
+    await uploads.pushWhole(target, digest, chunkOf(request), client)
     return created(reply, repository, digest)
   }
-  const state = await uploads.begin(target, query.get('digest-algorithm') ?? undefined)
+  const algorithm = query.get('digest-algorithm') ?? (mount === null ? undefined : algorithmOf(parseDigest(mount)))
+  const state = await uploads.begin(target, { client, algorithm })
+  if (chunkMinLength > 0) reply.header('oci-chunk-min-length', chunkMinLength)
   return describe(reply.code(202), repository, state).send()
 }
 
 /** A name that is none cannot be mounted from; it is no reason to refuse the upload. */
 async function mounted(
   uploads: Uploads,
-  { route, access }: V2Request<'uploads'>,
+  { route, access, query }: V2Request<'uploads'>,
   digest: Digest,
-  from: string,
 ): Promise<boolean> {
+  const repository = pushTarget(route)
+  const from = query.get('from')
+  if (from === null) return uploads.mountFromAny(repository, digest, (name) => access.mayTake(name, name))
   try {
     const source = parseRepository(from)
     return await uploads.mount(pushTarget(route), digest, source, (name) => access.mayTake(name, source))

@@ -61,7 +61,13 @@ describe('end-7: PUT /v2/<name>/manifests/<reference>', () => {
     }
     expect(server.told.at(-1)).toEqual({
       name: 'manifest.pushed',
-      event: { repository: 'local/app', reference: { kind: 'tag', tag: 'v1' }, digest },
+      event: {
+        repository: 'local/app',
+        reference: { kind: 'tag', tag: 'v1' },
+        digest,
+        bytes: manifest.length,
+        tags: ['v1'],
+      },
     })
   })
 

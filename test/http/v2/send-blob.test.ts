@@ -145,7 +145,6 @@ describe.each([
 
   test.each([
     ['malformed', 'bytes=a-b'],
-    ['backwards', 'bytes=9-5'],
     ['another unit', 'lines=1-2'],
     ['too many', `bytes=${Array.from({ length: 65 }, (_, at) => `${at}-${at}`).join()}`],
     ['overlaps that come to more than the whole', 'bytes=0-,0-'],
@@ -156,7 +155,7 @@ describe.each([
     expect(digestOf(await bodyOf(response))).toBe(digest)
   })
 
-  test.each(['bytes=300000-', 'bytes=-0', 'bytes=300000-300001,400000-'])(
+  test.each(['bytes=300000-', 'bytes=-0', 'bytes=9-5', 'bytes=300000-300001,400000-'])(
     '%s is 416, and nothing says that it may be kept',
     async (range) => {
       const response = await get({ range })
