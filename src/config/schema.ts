@@ -219,7 +219,7 @@ export const fileSchema = z.strictObject({
     .strictObject({
       namespaces: z.array(z.string()).default(['local']),
       sparse: z.enum(['none', 'indexes', 'all']).default('none'),
-      minFree: size().prefault('64MiB'),
+      minFree: size().prefault('16MiB'),
       uploads: z
         .strictObject({
           expire: duration({ above: 0 }).prefault('24h'),

@@ -2,7 +2,6 @@ import { statfs } from 'node:fs/promises'
 import { fullDisk } from './full-disk.js'
 
 const ASK_EVERY_MS = 1000
-const FOUND_FULL = -1
 
 export interface DiskGuardDeps {
   /** On the file system that is looked after. */
@@ -34,17 +33,14 @@ export class DiskGuard {
       this.#asking ??= this.#ask()
       await this.#asking
     }
-    if (this.#room < bytes) {
-      this.#room = FOUND_FULL
-      throw fullDisk()
-    }
+    if (this.#room < bytes) throw fullDisk()
     this.#room -= bytes
   }
 
-  /** Room that was used up may be there again; a disk that was found full is left alone for a second. */
+  /** What is not enough is looked at again: something may have been deleted, and a refusal ends a request. */
   #isOutdated(bytes: number): boolean {
     const sinceMs = this.#deps.now() - this.#askedAt
-    return sinceMs >= ASK_EVERY_MS || sinceMs < 0 || (this.#room >= 0 && this.#room < bytes)
+    return sinceMs >= ASK_EVERY_MS || sinceMs < 0 || this.#room < bytes
   }
 
   async #ask(): Promise<void> {

@@ -21,7 +21,7 @@ describe('without a file', () => {
       local: {
         namespaces: ['local'],
         sparse: 'none',
-        minFreeBytes: 64 * 1024 * 1024,
+        minFreeBytes: 16 * 1024 * 1024,
         uploads: { expireMs: 24 * 3_600_000, perClient: 1000, chunkMinLength: 0 },
       },
       auth: undefined,

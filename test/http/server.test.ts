@@ -60,7 +60,7 @@ describe('targets', () => {
     expect(await response.json()).toMatchObject({ errors: [{ code: 'UNSUPPORTED' }] })
   })
 
-  test('a push to what is mirrored is denied at once, and said where to push', async () => {
+  test('F131: a push to what is mirrored is denied at once, and said where to push', async () => {
     await start()
 
     const response = await fetch(`${served.url}/v2/library/app/blobs/uploads/`, { method: 'POST' })

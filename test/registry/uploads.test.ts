@@ -82,7 +82,7 @@ test('an upload found after a restart is as old as its last byte', async () => {
   await expect(uploads.status(app, young.session)).resolves.toMatchObject({ size: 0 })
 })
 
-test('an upload is not given up while it is being received, however long that takes', async () => {
+test('F133: an upload is not given up while it is being received, however long that takes', async () => {
   const { session } = await uploads.begin(app, { client: 'one' })
   const body = new PassThrough()
   const receiving = uploads.append(app, session, chunk(body))

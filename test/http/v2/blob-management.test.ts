@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../src/oci/digest.js'
-import { blobKey, blobLinkKey, manifestLinkKey, tagLinkKey } from '../../../src/storage/layout.js'
+import { blobKey, blobLinkKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../../../src/storage/layout.js'
 import {
   type LocalServer,
   type LocalServerOptions,
@@ -187,21 +187,36 @@ describe('what is configured of uploads', () => {
   })
 })
 
-describe('many', () => {
+describe('a disk without the room that uploads leave', () => {
+  test('refuses uploads with 507 and says why; manifests are still taken, and pulls go on', async () => {
+    const manifest = await pushContents(push, 'local/app', ['one'])
+    const upload = await push.begin('local/app')
+    await server.kill()
+    await start({ minFreeBytes: Number.MAX_SAFE_INTEGER })
+
+    const refused = [
+      await push.send('POST', '/v2/local/app/blobs/uploads/'),
+      await push.send('PATCH', upload.pathname, { body: randomBytes(1000) }),
+      await push.send('POST', `/v2/local/app/blobs/uploads/?digest=${digestOf(Buffer.from('a'))}`, { body: 'a' }),
+    ]
+
+    expect(refused.map(({ status }) => status)).toEqual([507, 507, 507])
+    expect(await refused[1]!.json()).toMatchObject({
+      errors: [{ code: 'UNAVAILABLE', message: expect.stringContaining('disk is full') }],
+    })
+    expect((await push.send('GET', upload.pathname)).headers.get('range')).toBe('0-0')
+    expect((await push.manifest('local/app', 'v1', manifest)).status).toBe(201)
+    const layer = digestOf(Buffer.from('one'))
+    expect(await digestOfBody(await push.send('GET', at(layer)))).toBe(layer)
+    await server.kill()
+    await start()
+    expect((await push.finish(new URL(upload.pathname, server.url), layer, Buffer.from('one'))).status).toBe(201)
+  })
+})
+
+describe('many', { timeout: 60_000 }, () => {
   const COUNT = 10_000
   const names = Array.from({ length: COUNT }, (_, at) => `n${String(at).padStart(5, '0')}`)
-  const digest = digestOf(Buffer.from('{}'))
-  const link = JSON.stringify({ digest, mediaType: 'application/vnd.oci.image.manifest.v1+json', size: 2 })
-
-  /** Not by the driver, which waits for the disk each time. */
-  async function write(keys: string[]) {
-    for (const key of keys) {
-      const file = join(folder.path, key)
-      await mkdir(dirname(file), { recursive: true })
-      await writeFile(file, link)
-    }
-  }
-
   /** Everything that `path` lists, page by page along Link. */
   async function pages(path: string, key: 'tags' | 'repositories') {
     const found: string[][] = []
@@ -214,7 +229,9 @@ describe('many', () => {
   }
 
   test('10,000 tags come in pages, each once and in order', async () => {
-    await write(names.map((name) => tagLinkKey('local/app', name)))
+    // Not by the driver, which waits for the disk each time.
+    await mkdir(join(folder.path, tagLinksPrefix('local/app')), { recursive: true })
+    for (const name of names) await writeFile(join(folder.path, tagLinkKey('local/app', name)), '{}')
 
     const listed = await pages('/v2/local/app/tags/list?n=1000', 'tags')
 
@@ -224,7 +241,7 @@ describe('many', () => {
   })
 
   test('10,000 repositories come in pages, each once and in order', async () => {
-    await write(names.map((name) => manifestLinkKey(`local/${name}`, digest)))
+    for (const name of names) await mkdir(join(folder.path, manifestLinksPrefix(`local/${name}`)), { recursive: true })
 
     const listed = await pages('/v2/_catalog?n=1000', 'repositories')
 

@@ -56,7 +56,7 @@ describe('end-4: POST /v2/<name>/blobs/uploads/', () => {
     expect(response.headers.get('content-length')).toBe('0')
   })
 
-  test('takes a whole blob in one request', async () => {
+  test('F125: takes a whole blob in one request', async () => {
     const content = randomBytes(300_000)
     const digest = digestOf(content)
 
@@ -103,7 +103,7 @@ describe('end-4: POST /v2/<name>/blobs/uploads/', () => {
 })
 
 describe('end-6: PUT /v2/<name>/blobs/uploads/<session>?digest=', () => {
-  test('takes the whole blob as its body', async () => {
+  test('F125: takes the whole blob as its body', async () => {
     const content = randomBytes(200_000)
     const digest = digestOf(content)
 
@@ -123,7 +123,7 @@ describe('end-6: PUT /v2/<name>/blobs/uploads/<session>?digest=', () => {
     expect(await digestOfBody(await pull(digest))).toBe(digest)
   })
 
-  test('a digest that does not match is DIGEST_INVALID, shows nothing and ends the session', async () => {
+  test('F127: a digest that does not match is DIGEST_INVALID, shows nothing and ends the session', async () => {
     const upload = await push.begin('local/app')
     await push.patch(upload, randomBytes(1000))
     const wrong = digestOf(Buffer.from('wrong'))
@@ -166,7 +166,7 @@ describe('end-6: PUT /v2/<name>/blobs/uploads/<session>?digest=', () => {
     expect(digestOf(pulled, 'sha512')).toBe(digest)
   })
 
-  test('two clients that push the same blob both succeed, and one file is kept', async () => {
+  test('F137: two clients that push the same blob both succeed, and one file is kept', async () => {
     const content = randomBytes(500_000)
     const digest = digestOf(content)
     const uploads = await Promise.all([push.begin('local/app'), push.begin('local/app')])
@@ -180,7 +180,7 @@ describe('end-6: PUT /v2/<name>/blobs/uploads/<session>?digest=', () => {
 })
 
 describe('end-5: PATCH /v2/<name>/blobs/uploads/<session>', () => {
-  test('chunks with Content-Range add up, each answered with the whole range', async () => {
+  test('F125: chunks with Content-Range add up, each answered with the whole range', async () => {
     const content = randomBytes(250_000)
     const upload = await push.begin('local/app')
 
@@ -221,7 +221,7 @@ describe('end-5: PATCH /v2/<name>/blobs/uploads/<session>', () => {
     ['that overlaps', '500-1499'],
     ['that is malformed', 'bytes 1000'],
     ['that runs backwards', '1999-1000'],
-  ])('a chunk %s is 416 with the current range, and the upload goes on', async (_case, range) => {
+  ])('F126: a chunk %s is 416 with the current range, and the upload goes on', async (_case, range) => {
     const content = randomBytes(2000)
     const upload = await push.begin('local/app')
     await push.patch(upload, content.subarray(0, 1000))
@@ -317,7 +317,7 @@ describe('end-13 and end-14: an upload asked for and cancelled', () => {
 })
 
 describe('an upload that was interrupted', () => {
-  test('goes on after a dropped connection from the byte that the server names', async () => {
+  test('F138: goes on after a dropped connection from the byte that the server names', async () => {
     const content = randomBytes(1_000_000)
     const upload = await push.begin('local/app')
     const dropped = await openRequest('PATCH', upload, { 'transfer-encoding': 'chunked' })
@@ -425,7 +425,7 @@ describe('a full disk', () => {
 })
 
 describe('end-11: POST ?mount=&from=', () => {
-  test('mounts a blob that the other repository holds', async () => {
+  test('F129: mounts a blob that the other repository holds', async () => {
     const digest = await push.blob('local/base', randomBytes(5000))
 
     const response = await push.send('POST', `/v2/local/app/blobs/uploads/?mount=${digest}&from=local/base`)
@@ -441,7 +441,7 @@ describe('end-11: POST ?mount=&from=', () => {
     ['from a repository without the blob', '&from=local/empty'],
     ['from a repository that is not local', '&from=docker.io/library/alpine'],
     ['from a name that is none', '&from=NO..NAME'],
-  ])('%s it is 202 with an upload that works', async (_case, from) => {
+  ])('F129: %s it is 202 with an upload that works', async (_case, from) => {
     const content = randomBytes(5000)
     const digest = await push.blob('local/base', content)
 
@@ -512,7 +512,7 @@ test.each([
   expect(await closed).toEqual([false])
 })
 
-test('Expect: 100-continue is answered before the body is sent', async () => {
+test('F134: Expect: 100-continue is answered before the body is sent', async () => {
   const upload = await push.begin('local/app')
   const request = await openRequest('PATCH', upload, { expect: '100-continue', 'content-length': 5 })
   await once(request, 'continue')

@@ -148,7 +148,7 @@ describe('end-7: PUT /v2/<name>/manifests/<reference>', () => {
     expect((await pull(digestOf(manifest))).status).toBe(404)
   })
 
-  test('with absent children it is MANIFEST_BLOB_UNKNOWN for each of them, and no tag appears', async () => {
+  test('F130: with absent children it is MANIFEST_BLOB_UNKNOWN for each of them, and no tag appears', async () => {
     const elsewhere = JSON.parse((await pushContents(push, 'local/other', ['one', 'two'])).toString()) as {
       config: { digest: string }
       layers: { digest: string }[]
