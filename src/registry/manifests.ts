@@ -72,8 +72,11 @@ export class Manifests {
         const missing = await checkChildren(here, { links, sparse: this.#deps.sparse })
         await this.#keep(digest, bytes, manifest)
         await link(links, digest, bytes.length, manifest)
-        for (const tag of named) await links.setTag(tag, { digest, mediaType: manifest.mediaType })
-        for (const tag of named.length > 0 ? named : [undefined]) await this.#deps.directory.added(repository, tag)
+        await this.#deps.directory.added(repository, undefined)
+        for (const tag of named) {
+          await links.setTag(tag, { digest, mediaType: manifest.mediaType })
+          await this.#deps.directory.added(repository, tag)
+        }
         const pushed = { repository, reference, digest, bytes: bytes.length, tags: named }
         this.#deps.events.emit('manifest.pushed', pushed)
         return { digest, subject: manifest.subject?.digest, warnings: warningsFor(manifest, missing) }

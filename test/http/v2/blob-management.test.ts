@@ -232,6 +232,8 @@ describe('many', { timeout: 60_000 }, () => {
     // Not by the driver, which waits for the disk each time.
     await mkdir(join(folder.path, tagLinksPrefix('local/app')), { recursive: true })
     for (const name of names) await writeFile(join(folder.path, tagLinkKey('local/app', name)), '{}')
+    await server.kill()
+    await start()
 
     const listed = await pages('/v2/local/app/tags/list?n=1000', 'tags')
 
@@ -242,6 +244,8 @@ describe('many', { timeout: 60_000 }, () => {
 
   test('10,000 repositories come in pages, each once and in order', async () => {
     for (const name of names) await mkdir(join(folder.path, manifestLinksPrefix(`local/${name}`)), { recursive: true })
+    await server.kill()
+    await start()
 
     const listed = await pages('/v2/_catalog?n=1000', 'repositories')
 
