@@ -10,17 +10,17 @@ export type ChallengeError = 'invalid_token' | 'insufficient_scope' | undefined
 export interface ChallengeDeps {
   /** From `auth.realm`. */
   realm: string | undefined
-  /** What the client needs a token for; undefined: for nothing but being known. */
-  scope?: Grant | undefined
+  /** What the client needs a token for; none: for nothing but being known. */
+  scopes?: readonly Grant[] | undefined
   error?: ChallengeError
 }
 
 /** The 401 that tells a client where to get a token, and for what (Docker token specification). */
-export function challenge(request: FastifyRequest, { realm, scope, error }: ChallengeDeps): OciError {
+export function challenge(request: FastifyRequest, { realm, scopes = [], error }: ChallengeDeps): OciError {
   const parameters = [
     ['realm', realmOf(request, realm)],
     ['service', SERVICE],
-    ...(scope ? [['scope', printScope(scope)]] : []),
+    ...(scopes.length > 0 ? [['scope', scopes.map(printScope).join(' ')]] : []),
     ...(error ? [['error', error]] : []),
   ]
   const message = error === 'insufficient_scope' ? 'the token is not good for this' : 'authentication required'

@@ -3,8 +3,8 @@ import { type AccessPolicy, tooManyFailures } from '../auth/access-policy.js'
 import type { Identity, Login } from '../auth/login.js'
 import { actionsAsked, CATALOG, type Grant, isCatalog, parseScopes } from '../auth/scope.js'
 import { OciError } from '../oci/errors.js'
-import { parseRepository } from '../oci/reference.js'
-import { canonicalName, type Resolver } from '../routing/content-source.js'
+import { isRepository } from '../oci/reference.js'
+import type { Resolver } from '../routing/content-source.js'
 import { originOf } from './subject.js'
 import { readBody } from './v2/body.js'
 
@@ -100,17 +100,8 @@ function grant(scopes: Grant[], user: string | undefined, services: TokenService
 function granted(scope: Grant, user: string | undefined, { policy, resolver }: TokenServices): readonly string[] {
   const subject = { loopback: false, user }
   if (isCatalog(scope)) return policy.mayList(subject) ? CATALOG.actions : []
-  const repository = scope.type === 'repository' ? canonical(scope.name, resolver) : undefined
+  const { type, name } = scope
+  const repository = type === 'repository' && isRepository(name) ? resolver.nameOf(name) : undefined
   if (repository === undefined) return []
   return actionsAsked(scope).filter((action) => policy.may(subject, action, repository))
-}
-
-/** @returns `undefined` for what is no name here */
-function canonical(name: string, resolver: Resolver): string | undefined {
-  try {
-    return canonicalName(resolver.resolve(parseRepository(name), undefined))
-  } catch (error) {
-    if (error instanceof OciError) return undefined
-    throw error
-  }
 }

@@ -22,11 +22,7 @@ const NAME_LIMIT = 255
  * @throws {OciError} NAME_INVALID
  */
 export function parseRepository(text: string): Repository {
-  const [first = '', ...rest] = text.split('/')
-  const firstFits = COMPONENT.test(first) || (rest.length > 0 && HOST.test(first))
-  if (text.length <= NAME_LIMIT && firstFits && rest.every((component) => COMPONENT.test(component))) {
-    return text as Repository
-  }
+  if (isRepository(text)) return text
   throw new OciError(
     'NAME_INVALID',
     `not a repository name: lower-case components joined by /, at most ${NAME_LIMIT} characters`,
@@ -34,6 +30,12 @@ export function parseRepository(text: string): Repository {
       detail: { name: text.slice(0, 160) },
     },
   )
+}
+
+export function isRepository(text: string): text is Repository {
+  const [first = '', ...rest] = text.split('/')
+  const firstFits = COMPONENT.test(first) || (rest.length > 0 && HOST.test(first))
+  return text.length <= NAME_LIMIT && firstFits && rest.every((component) => COMPONENT.test(component))
 }
 
 /** @throws {OciError} MANIFEST_INVALID on a bad tag, DIGEST_INVALID on a bad digest */

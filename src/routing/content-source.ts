@@ -67,6 +67,8 @@ export function canonicalName(route: Route): string {
 export interface Resolver {
   /** @throws {OciError} NAME_UNKNOWN for a registry that is not configured; nothing is asked outside */
   resolve(repository: Repository, ns: string | undefined): Route
+  /** What a client means by a name, `docker.io/library/nginx` by `nginx`; undefined where no such registry is known. */
+  nameOf(repository: Repository): Repository | undefined
 }
 
 /**

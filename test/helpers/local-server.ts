@@ -75,6 +75,7 @@ export async function startLocalServer(folder: string, { now = Date.now, ...sett
   const server = createServer({
     v2: {
       resolver: {
+        nameOf: (repository) => repository,
         resolve(repository) {
           if (!NAMESPACES.includes(repository.split('/')[0]!)) throw new OciError('NAME_UNKNOWN', 'nothing is mirrored')
           return { kind: 'local', repository, source: registry.source(repository) }

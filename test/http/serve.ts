@@ -34,6 +34,7 @@ export async function serve({ source, limits, access = true, anonymous }: ServeO
   const server = createServer({
     v2: {
       resolver: {
+        nameOf: (repository) => repository,
         resolve(repository, ns) {
           if (repository.startsWith('local/')) return { kind: 'local', repository, source }
           if (repository !== 'library/app') throw new OciError('NAME_UNKNOWN', 'no such registry')

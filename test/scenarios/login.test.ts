@@ -2,6 +2,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { request } from 'undici'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { digestOf } from '../../src/oci/digest.js'
 import { temporaryFolder } from '../helpers/local-server.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
 import { type BuiltInUpstream, closeAll, closing, startUpstream } from '../helpers/upstream.js'
@@ -369,8 +370,10 @@ describe('S06: what somebody may not pull', () => {
   })
 
   test('is not mounted from, by its owner is, and by a token only if it is for it', async () => {
+    const post = (asker: ReturnType<typeof client>, to: string, query: string) =>
+      asker.send('POST', `/v2/${to}/blobs/uploads/?mount=${digest}${query}`)
     const mount = async (asker: ReturnType<typeof client>, to: string, from: string) =>
-      (await asker.send('POST', `/v2/${to}/blobs/uploads/?mount=${digest}&from=${from}`)).status
+      (await post(asker, to, `&from=${from}`)).status
     const scope = 'repository:local/new:pull,push'
     const narrow = await withToken(mirror, [scope], ALICE)
     const wide = await withToken(mirror, [scope, 'repository:local/team-a/x:pull'], ALICE)
@@ -378,9 +381,28 @@ describe('S06: what somebody may not pull', () => {
     expect(await mount(client(mirror, BOB), 'local/b', 'local/team-a/x')).toBe(202)
     expect(await mount(client(mirror, BOB), 'local/b', 'local/a')).toBe(201)
     expect(await mount(client(mirror, ALICE), 'local/c', 'local/team-a/x')).toBe(201)
-    expect(await mount(narrow, 'local/new', 'local/team-a/x')).toBe(202)
+    const short = await post(narrow, 'local/new', '&from=local/team-a/x')
+    expect(short.status).toBe(401)
+    expect(short.headers['www-authenticate']).toContain(
+      'scope="repository:local/new:pull,push repository:local/team-a/x:pull",error="insufficient_scope"',
+    )
     expect(await mount(wide, 'local/new', 'local/team-a/x')).toBe(201)
     expect(await mount(narrow, 'local/new', 'local/a')).toBe(201)
+    // Bob cannot get a token for it, so that he is not sent for one.
+    const bobs = await withToken(mirror, ['repository:local/b:pull,push'], BOB)
+    expect(await mount(bobs, 'local/b', 'local/team-a/x')).toBe(202)
+  })
+
+  test('is found for a mount without a place by whoever may pull it, and by nobody else', async () => {
+    const content = Buffer.from('a secret of team a')
+    const secret = digestOf(content)
+    const found = async (asker: ReturnType<typeof client>, to: string) =>
+      (await asker.send('POST', `/v2/${to}/blobs/uploads/?mount=${secret}`)).status
+    await client(mirror, ALICE).send('POST', `/v2/local/team-a/s/blobs/uploads/?digest=${secret}`, {}, content)
+    const narrow = await withToken(mirror, ['repository:local/new:pull,push'], ALICE)
+
+    expect(await found(client(mirror, BOB), 'local/b')).toBe(202)
+    expect(await found(narrow, 'local/new')).toBe(201)
   })
 
   test('may be mirrored too', async () => {

@@ -3,7 +3,7 @@ import { parseEndpoint } from '../../oci/endpoint.js'
 import { OciError } from '../../oci/errors.js'
 import { printReference } from '../../oci/reference.js'
 import { pushTarget, type Resolver } from '../../routing/content-source.js'
-import { type AccessServices, demand, demandCatalog, demandIdentity, needOf } from './admission.js'
+import { type AccessServices, demand, demandCatalog, demandIdentity, mountNeedOf, needOf } from './admission.js'
 import type { Handler, Handlers, Kind, Method, RepositoryEndpoint, V2Request } from './handlers.js'
 import { linkNext, parsePage } from './listings.js'
 
@@ -87,7 +87,8 @@ async function answer(
     if (route.namespaced) reply.header('oci-namespace', route.registry)
     if (writes) pushTarget(route)
   }
-  const access = await demand(request, services, needOf(endpoint, method, route))
+  const need = needOf(endpoint, method, route)
+  const access = await demand(request, services, { need, mount: mountNeedOf(endpoint, query, services.resolver) })
   const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
   if (!handle) throw unsupported(request, reply, Object.keys(services.handlers[endpoint.kind]))
   return handle({ endpoint, route, access, query, request, reply })
