@@ -96,6 +96,54 @@ export class BlobStore {
     })
   }
 
+  /**
+   * For whoever is about to tell a client that a blob is here: marks it as used now, and runs `work` while nothing of it
+   * is collected. What `work` finds then stays for the grace period of the garbage collection.
+   */
+  using<Result>(digest: Digest, work: () => Promise<Result>): Promise<Result> {
+    this.#index.touch(digest)
+    return this.#changing.run(digest, work)
+  }
+
+  /**
+   * Runs `work`, which takes away a link to a blob, unless the blob was used after `since` (ms since the epoch): nobody
+   * is told meanwhile that it is here.
+   *
+   * @returns what `work` returned; `undefined` when the blob was used
+   */
+  unlessUsed<Result>(digest: Digest, since: number, work: () => Promise<Result>): Promise<Result | undefined> {
+    return this.#changing.run(digest, async () => {
+      const row = this.#index.find(digest)
+      return row && row.usedAt > since ? undefined : work()
+    })
+  }
+
+  /** Drops the row of a blob whose file is gone. @returns false when the file is there after all */
+  async dropLost(digest: Digest): Promise<boolean> {
+    return this.#changing.run(digest, async () => {
+      if (await this.#driver.stat(blobKey(digest))) return false
+      for (const role of ['cached', 'pushed'] as const) this.#index.drop(digest, role)
+      return true
+    })
+  }
+
+  /**
+   * Gives up what was pushed and is no longer linked, unless it was used or written after `since` (ms since the epoch).
+   * Readers that are open finish; what is cached as well stays as the cache's.
+   *
+   * @param dryRun says what would go, and leaves it
+   * @returns the bytes that this frees on disk; `undefined` when it was left alone
+   */
+  collect(digest: Digest, since: number, dryRun: boolean): Promise<number | undefined> {
+    return this.unlessUsed(digest, since, async () => {
+      const row = this.#index.find(digest)
+      const file = await this.#driver.stat(blobKey(digest))
+      if ((row && !row.pushed) || (file && file.modifiedAt > since)) return undefined
+      if (!dryRun) await this.#giveUp(digest, 'pushed')
+      return row?.cached ? 0 : (file?.size ?? 0)
+    })
+  }
+
   /** Gives up one role, whoever reads it: readers that are open finish, the file goes when no role is left. */
   async remove(digest: Digest, role: BlobRole): Promise<void> {
     await this.#changing.run(digest, () => this.#giveUp(digest, role))

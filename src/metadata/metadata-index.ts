@@ -11,6 +11,8 @@ export interface BlobRow {
   pushed: boolean
   /** The upstream that it came from. */
   source: string | undefined
+  /** The last use, in ms since the epoch. */
+  usedAt: number
 }
 
 export interface CacheTotals {
@@ -42,6 +44,8 @@ export interface MetadataIndex {
   flush(): void
   /** Fetched blobs that no push keeps, the longest unused first. */
   leastRecentlyUsed(limit: number): BlobRow[]
+  /** The next rows in the order of their digests, after that of `last`; from the beginning without it. */
+  rowsAfter(last: Digest | undefined, limit: number): BlobRow[]
 
   cacheTotals(): CacheTotals
   /** Bytes of pushed content, each blob once. */

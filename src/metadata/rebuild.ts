@@ -1,9 +1,10 @@
 import { type Digest, matches } from '../oci/digest.js'
 import { childrenOf, MANIFEST_LIMIT, readManifest } from '../oci/manifest.js'
 import type { StorageDriver } from '../storage/driver.js'
-import { blobKey, blobsPrefix, digestFromParts, repositoriesPrefix } from '../storage/layout.js'
+import { blobKey, repositoryPrefix } from '../storage/layout.js'
 import { parseManifestLink } from '../storage/links.js'
 import { repositoriesOnDisk } from '../storage/repositories.js'
+import { linksIn, storedDigests } from '../storage/walk.js'
 import type { MetadataIndex } from './metadata-index.js'
 
 export interface RebuildReport {
@@ -55,18 +56,6 @@ async function learnChildren(
   if (manifest) index.setChildren(digest, childrenOf(manifest))
 }
 
-async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
-  for (const algorithm of await driver.list(blobsPrefix)) {
-    for (const fold of await driver.list(`${blobsPrefix}/${algorithm.slice(0, -1)}`)) {
-      const folder = `${blobsPrefix}/${algorithm}${fold.slice(0, -1)}`
-      for (const hex of await driver.list(folder)) {
-        const digest = digestFromParts(algorithm.slice(0, -1), hex)
-        if (digest) yield digest
-      }
-    }
-  }
-}
-
 /** What the link files say: which digests are manifests, and which are kept because they were pushed. */
 async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLocal: (repository: string) => boolean }) {
   const manifests = new Map<Digest, string>()
@@ -74,7 +63,7 @@ async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLoc
   for await (const repository of repositoriesOnDisk(driver)) {
     const local = isLocal(repository)
     for (const kind of ['_manifests', '_blobs'] as const) {
-      for await (const { digest, key } of linksIn(driver, `${repositoriesPrefix}/${repository}/${kind}`)) {
+      for await (const { digest, key } of linksIn(driver, `${repositoryPrefix(repository)}/${kind}`)) {
         if (local) pushed.add(digest)
         if (kind === '_manifests') manifests.set(digest, await mediaTypeIn(driver, key))
       }
@@ -86,13 +75,4 @@ async function linkedDigests({ driver, isLocal }: { driver: StorageDriver; isLoc
 async function mediaTypeIn(driver: StorageDriver, key: string): Promise<string> {
   const bytes = await driver.get(key)
   return (bytes && parseManifestLink(bytes)?.mediaType) ?? ''
-}
-
-async function* linksIn(driver: StorageDriver, prefix: string): AsyncGenerator<{ digest: Digest; key: string }> {
-  for (const algorithm of await driver.list(prefix)) {
-    for (const hex of await driver.list(`${prefix}/${algorithm.slice(0, -1)}`)) {
-      const digest = digestFromParts(algorithm.slice(0, -1), hex)
-      if (digest) yield { digest, key: `${prefix}/${algorithm}${hex}` }
-    }
-  }
 }

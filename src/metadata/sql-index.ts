@@ -15,6 +15,7 @@ interface Row {
   cached: number
   pushed: number
   source: string | null
+  used_at: number
 }
 
 export interface OpenedIndex {
@@ -67,7 +68,7 @@ export class SqlIndex implements MetadataIndex {
 
   find(digest: Digest): BlobRow | undefined {
     const row = this.#statements.find.get(digest) as Row | undefined
-    return row && toBlobRow(row)
+    return row && this.#toBlobRow(row)
   }
 
   addCached(blob: { digest: Digest; size: number; manifest: boolean; source?: string | undefined }): void {
@@ -121,7 +122,11 @@ export class SqlIndex implements MetadataIndex {
       // On a full disk room must be made all the same, by the order that was written last.
       if (!isUnwritable(error)) throw error
     }
-    return (this.#statements.oldest.all(limit) as unknown as Row[]).map(toBlobRow)
+    return (this.#statements.oldest.all(limit) as unknown as Row[]).map((row) => this.#toBlobRow(row))
+  }
+
+  rowsAfter(last: Digest | undefined, limit: number): BlobRow[] {
+    return (this.#statements.rowsAfter.all(last ?? '', limit) as unknown as Row[]).map((row) => this.#toBlobRow(row))
   }
 
   cacheTotals(): CacheTotals {
@@ -152,6 +157,18 @@ export class SqlIndex implements MetadataIndex {
       if (!isUnwritable(error)) throw error
     } finally {
       this.#db.close()
+    }
+  }
+
+  #toBlobRow({ digest, size, cached, pushed, source, used_at: usedAt }: Row): BlobRow {
+    return {
+      digest: digest as Digest,
+      size,
+      cached: cached === 1,
+      pushed: pushed === 1,
+      source: source ?? undefined,
+      // What is not written yet counts as well.
+      usedAt: this.#touched.has(digest as Digest) ? this.#now() : usedAt,
     }
   }
 
@@ -211,10 +228,6 @@ export function sizeOnDisk(size: number, manifest: boolean): number {
   return Math.ceil(size / BLOCK) * BLOCK + (manifest ? BLOCK : 0)
 }
 
-function toBlobRow({ digest, size, cached, pushed, source }: Row): BlobRow {
-  return { digest: digest as Digest, size, cached: cached === 1, pushed: pushed === 1, source: source ?? undefined }
-}
-
 /** @throws when the file is no database, is damaged, or was made by a newer version */
 function openDatabase(file: string): DatabaseSyncInstance {
   const db = new DatabaseSync(file)
@@ -236,7 +249,7 @@ function openDatabase(file: string): DatabaseSyncInstance {
 function prepare(db: DatabaseSyncInstance) {
   const block = `((size + ${BLOCK - 1}) / ${BLOCK} * ${BLOCK} + manifest * ${BLOCK})`
   return {
-    find: db.prepare('SELECT digest, size, manifest, cached, pushed, source FROM blobs WHERE digest = ?'),
+    find: db.prepare('SELECT digest, size, manifest, cached, pushed, source, used_at FROM blobs WHERE digest = ?'),
     addCached: db.prepare(
       `INSERT INTO blobs (digest, size, manifest, cached, source, used_at) VALUES (?1, ?2, ?3, 1, ?4, ?5)
        ON CONFLICT DO UPDATE SET size = ?2, cached = 1, source = coalesce(?4, source), used_at = ?5`,
@@ -255,7 +268,11 @@ function prepare(db: DatabaseSyncInstance) {
        UPDATE blobs SET used_at = max(used_at, ?2) WHERE digest IN (SELECT digest FROM used)`,
     ),
     oldest: db.prepare(
-      'SELECT digest, size, cached, pushed, source FROM blobs WHERE cached = 1 AND pushed = 0 ORDER BY used_at LIMIT ?',
+      `SELECT digest, size, cached, pushed, source, used_at FROM blobs
+       WHERE cached = 1 AND pushed = 0 ORDER BY used_at LIMIT ?`,
+    ),
+    rowsAfter: db.prepare(
+      'SELECT digest, size, cached, pushed, source, used_at FROM blobs WHERE digest > ? ORDER BY digest LIMIT ?',
     ),
     totals: db.prepare(
       `SELECT coalesce(sum(cached = 1 AND manifest = 0), 0) AS blobs,

@@ -38,4 +38,13 @@ export interface StorageDriver {
 
   /** The names directly below `prefix` in lexical order, those that have keys below them ending in `/`. */
   list(prefix: string): Promise<string[]>
+
+  /**
+   * The same names as they are come upon, in no order and not all in memory: for places too full to be listed whole.
+   * What comes or goes meanwhile may be among them or not.
+   */
+  names(prefix: string): AsyncIterable<string>
+
+  /** Lets go of what is left of `prefix` where no key is below it: a crash in the middle of a deletion leaves such. */
+  tidy(prefix: string): Promise<void>
 }

@@ -1,5 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import { access, type FileHandle, mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import {
+  access,
+  type FileHandle,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import type { StorageDriver, StoredObject } from './driver.js'
 
@@ -7,6 +19,8 @@ const isMissing = (error: unknown) =>
   ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '')
 
 const MOVE_ATTEMPTS = 10
+/** Of a folder, read in one go. */
+const ENTRIES_AT_ONCE = 256
 
 /** Objects as files below one folder. Writes go to a temporary name, are synced and moved into place. */
 export class FsDriver implements StorageDriver {
@@ -102,6 +116,20 @@ export class FsDriver implements StorageDriver {
       if (isMissing(error)) return []
       throw error
     }
+  }
+
+  async *names(prefix: string): AsyncGenerator<string> {
+    try {
+      for await (const entry of await opendir(this.#path(prefix), { bufferSize: ENTRIES_AT_ONCE })) {
+        yield entry.isDirectory() ? `${entry.name}/` : entry.name
+      }
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+  }
+
+  tidy(prefix: string): Promise<void> {
+    return this.#dropEmptyParents(this.#path(prefix))
   }
 
   async #moveInto(file: string, path: string): Promise<void> {

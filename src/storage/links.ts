@@ -9,23 +9,31 @@ export interface ManifestLink {
   size?: number
   /** The manifest that it refers to, among whose referrers it is listed. */
   subject?: Digest
+  /**
+   * When the index that named it, or the manifest that it refers to, was deleted, in ms since the epoch: what has no tag
+   * and nothing else that needs it goes from then on. A new push takes it away.
+   */
+  orphanedAt?: number
 }
 
 /** What a local repository's `_tags/<tag>` holds, as JSON; the pull-through half keeps more in its own. */
 export interface TagLink {
   digest: Digest
   mediaType: string
+  /** When it was put there last, in ms since the epoch; absent where it was not written down. */
+  taggedAt?: number
 }
 
 /** @returns `undefined` for what is no link: the manifest reads as absent */
 export function parseManifestLink(bytes: Uint8Array): ManifestLink | undefined {
   const json = parseRecord(bytes)
   if (typeof json?.mediaType !== 'string') return undefined
-  const { mediaType, size, subject } = json
+  const { mediaType, size, subject, orphanedAt } = json
   return {
     mediaType,
     ...(typeof size === 'number' && { size }),
     ...(typeof subject === 'string' && isDigest(subject) && { subject }),
+    ...(typeof orphanedAt === 'number' && { orphanedAt }),
   }
 }
 
@@ -33,7 +41,8 @@ export function parseManifestLink(bytes: Uint8Array): ManifestLink | undefined {
 export function parseTagLink(bytes: Uint8Array): TagLink | undefined {
   const json = parseRecord(bytes)
   if (typeof json?.digest !== 'string' || !isDigest(json.digest) || typeof json.mediaType !== 'string') return undefined
-  return { digest: json.digest, mediaType: json.mediaType }
+  const { digest, mediaType, taggedAt } = json
+  return { digest, mediaType, ...(typeof taggedAt === 'number' && { taggedAt }) }
 }
 
 /** A referrer's link holds its descriptor, as the referrers API answers it. @returns `undefined` for what is none */

@@ -55,6 +55,8 @@ function withStep(before: () => Promise<void>): StorageDriver {
     adopt: (file, key) => before().then(() => driver.adopt(file, key)),
     delete: (key) => driver.delete(key),
     list: (prefix) => driver.list(prefix),
+    names: (prefix) => driver.names(prefix),
+    tidy: (prefix) => driver.tidy(prefix),
   }
 }
 
@@ -65,7 +67,7 @@ describe('a blob that comes', () => {
     const blob = await store.open(digest, 'cached')
 
     expect(await digestIn(blob)).toBe(digest)
-    expect(blob!.row).toEqual({ digest, size: 5000, cached: true, pushed: false, source: 'nju' })
+    expect(blob!.row).toMatchObject({ digest, size: 5000, cached: true, pushed: false, source: 'nju' })
     expect(await store.open(digest, 'pushed')).toBeUndefined()
     await blob!.close()
   })
@@ -207,5 +209,68 @@ describe('keep', () => {
     await truncate(pathOf(digest), 100)
 
     expect(await store.keep(digest)).toBe(false)
+  })
+})
+
+describe('collecting what was pushed', () => {
+  const HOUR = 3_600_000
+  const ahead = () => Date.now() + HOUR
+
+  test('takes the file and the row, and tells the bytes; a dry run takes neither', async () => {
+    await adopt('pushed')
+
+    expect(await store.collect(digest, ahead(), true)).toBe(5000)
+    expect(await storage.driver.stat(blobKey(digest))).toBeDefined()
+    expect(await store.collect(digest, ahead(), false)).toBe(5000)
+
+    expect(await storage.driver.stat(blobKey(digest))).toBeUndefined()
+    expect(storage.index.find(digest)).toBeUndefined()
+  })
+
+  test('leaves what was used since, be it a moment ago', async () => {
+    await adopt('pushed')
+    const since = Date.now() + 10
+    await expect.poll(() => Date.now()).toBeGreaterThan(since)
+
+    storage.index.touch(digest)
+
+    expect(await store.collect(digest, since, false)).toBeUndefined()
+    expect(await store.unlessUsed(digest, since, async () => 'gone')).toBeUndefined()
+    expect(await storage.driver.stat(blobKey(digest))).toBeDefined()
+  })
+
+  test('leaves what the cache has as the cache has it, and frees nothing', async () => {
+    await adopt('cached', 'nju')
+    await adopt('pushed')
+
+    expect(await store.collect(digest, ahead(), false)).toBe(0)
+
+    expect(storage.index.find(digest)).toMatchObject({ cached: true, pushed: false, source: 'nju' })
+    expect(await store.collect(digest, ahead(), false)).toBeUndefined()
+    expect(await storage.driver.stat(blobKey(digest))).toBeDefined()
+  })
+
+  test('waits for whoever is about to tell a client that it is here, and leaves it then', async () => {
+    await adopt('pushed')
+    const since = Date.now() + 10
+    await expect.poll(() => Date.now()).toBeGreaterThan(since)
+    let tell = () => {}
+    const told = store.using(digest, () => new Promise<void>((resolve) => (tell = resolve)))
+
+    const collected = store.collect(digest, since, false)
+    tell()
+
+    await told
+    expect(await collected).toBeUndefined()
+  })
+
+  test('a row whose file is gone goes; one whose file is there stays', async () => {
+    await adopt('pushed')
+
+    expect(await store.dropLost(digest)).toBe(false)
+    await rm(pathOf(digest))
+    expect(await store.dropLost(digest)).toBe(true)
+
+    expect(storage.index.find(digest)).toBeUndefined()
   })
 })

@@ -42,6 +42,7 @@ describe('rows', () => {
       cached: true,
       pushed: true,
       source: 'nju',
+      usedAt: 1_000_000,
     })
 
     index.drop(digest('a'), 'cached')
@@ -49,6 +50,26 @@ describe('rows', () => {
     index.drop(digest('a'), 'pushed')
 
     expect(index.find(digest('a'))).toBeUndefined()
+  })
+
+  test('are read page by page in the order of their digests', () => {
+    const digests = ['a', 'b', 'c', 'd', 'e'].map(digest).sort()
+    for (const name of ['a', 'b', 'c', 'd', 'e']) cache(name)
+
+    const first = index.rowsAfter(undefined, 3).map((row) => row.digest)
+    const second = index.rowsAfter(first.at(-1), 3).map((row) => row.digest)
+
+    expect([first, second]).toEqual([digests.slice(0, 3), digests.slice(3)])
+    expect(index.rowsAfter(second.at(-1), 3)).toEqual([])
+  })
+
+  test('tell a use before it is written', () => {
+    pushed('a')
+    clock += 5000
+
+    index.touch(digest('a'))
+
+    expect(index.find(digest('a'))?.usedAt).toBe(1_005_000)
   })
 
   test('dropping what is not there is no error', () => {

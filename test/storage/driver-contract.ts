@@ -168,6 +168,25 @@ export function describeDriverContract(name: string, makeEmpty: () => Promise<Em
 
       expect(await driver.list('r')).toEqual([])
     })
+
+    test('names are the listed ones, however many', async () => {
+      const keys = Array.from({ length: 300 }, (_, at) => `many/k${at}`)
+      for (const key of [...keys, 'many/below/a']) await driver.put(key, '')
+
+      const names = await collected(driver.names('many'))
+
+      expect(names.sort()).toEqual(await driver.list('many'))
+      expect(await collected(driver.names('absent'))).toEqual([])
+    })
+
+    test('tidying takes away only what has no key below it', async () => {
+      await driver.put('a/b/c', '')
+
+      await driver.tidy('a/b')
+      await driver.tidy('absent/folder')
+
+      expect(await driver.list('a')).toEqual(['b/'])
+    })
   })
 }
 
@@ -189,4 +208,10 @@ async function wholeOf(object: StoredObject): Promise<Buffer> {
     chunks.push(buffer.subarray(0, count))
     position += count
   }
+}
+
+async function collected(names: AsyncIterable<string>): Promise<string[]> {
+  const all: string[] = []
+  for await (const name of names) all.push(name)
+  return all
 }

@@ -49,6 +49,14 @@ describe('FsDriver', () => {
     await expect(driver.open('loop')).rejects.toMatchObject({ code: 'ELOOP' })
   })
 
+  test('tidies up folders that a crash left empty', async () => {
+    await mkdir(join(root, 'a/b/c'), { recursive: true })
+
+    await driver.tidy('a/b/c')
+
+    expect(await readdir(root)).toEqual([])
+  })
+
   test('removes folders that became empty, and never its root', async () => {
     await driver.put('a/b/c', '')
 

@@ -1,0 +1,43 @@
+import type { Digest } from '../oci/digest.js'
+import type { StorageDriver } from './driver.js'
+import { blobsPrefix, digestFromParts } from './layout.js'
+
+/** Every blob that has a file, in no order. Strangers' files are passed over. */
+export async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
+  for await (const algorithm of folders(driver, blobsPrefix)) {
+    for await (const fold of folders(driver, `${blobsPrefix}/${algorithm}`)) {
+      for await (const hex of driver.names(`${blobsPrefix}/${algorithm}/${fold}`)) {
+        const digest = digestFromParts(algorithm, hex)
+        if (digest) yield digest
+      }
+    }
+  }
+}
+
+/** The digests that are linked below `prefix` as `<algorithm>/<hex>`, each with its key, in no order. */
+export async function* linksIn(driver: StorageDriver, prefix: string): AsyncGenerator<{ digest: Digest; key: string }> {
+  for await (const algorithm of folders(driver, prefix)) {
+    for await (const hex of driver.names(`${prefix}/${algorithm}`)) {
+      const digest = digestFromParts(algorithm, hex)
+      if (digest) yield { digest, key: `${prefix}/${algorithm}/${hex}` }
+    }
+  }
+}
+
+/** The digests that have a folder below `prefix`, `<algorithm>/<hex>/`, each with that prefix, in no order. */
+export async function* foldersIn(
+  driver: StorageDriver,
+  prefix: string,
+): AsyncGenerator<{ digest: Digest; prefix: string }> {
+  for await (const algorithm of folders(driver, prefix)) {
+    for await (const hex of folders(driver, `${prefix}/${algorithm}`)) {
+      const digest = digestFromParts(algorithm, hex)
+      if (digest) yield { digest, prefix: `${prefix}/${algorithm}/${hex}` }
+    }
+  }
+}
+
+/** The names of the folders directly below `prefix`. */
+async function* folders(driver: StorageDriver, prefix: string): AsyncGenerator<string> {
+  for await (const name of driver.names(prefix)) if (name.endsWith('/')) yield name.slice(0, -1)
+}
