@@ -2,6 +2,11 @@
 export class KeyedLock<Key> {
   readonly #tails = new Map<Key, Promise<unknown>>()
 
+  /** Whether something runs under `key`. */
+  busy(key: Key): boolean {
+    return this.#tails.has(key)
+  }
+
   async run<Result>(key: Key, work: () => Promise<Result>): Promise<Result> {
     const before = this.#tails.get(key)
     const mine = before ? before.then(work, work) : work()

@@ -102,7 +102,8 @@ export class BlobStore {
    */
   using<Result>(digest: Digest, work: () => Promise<Result>): Promise<Result> {
     this.#index.touch(digest)
-    return this.#changing.run(digest, work)
+    // A change that begins later sees the touch; one that has begun is waited for.
+    return this.#changing.busy(digest) ? this.#changing.run(digest, work) : work()
   }
 
   /**

@@ -29,7 +29,8 @@ export interface OpenedIndex {
 export class SqlIndex implements MetadataIndex {
   readonly #db: DatabaseSyncInstance
   readonly #now: () => number
-  readonly #touched = new Set<Digest>()
+  /** When, in ms since the epoch, in the order of the first uses. */
+  readonly #touched = new Map<Digest, number>()
   readonly #statements
   #totals: CacheTotals & { pushedBytes: number }
 
@@ -101,16 +102,15 @@ export class SqlIndex implements MetadataIndex {
   }
 
   touch(digest: Digest): void {
-    this.#touched.add(digest)
+    this.#touched.set(digest, this.#now())
     // Just reached, not beyond: where the flush fails it is left to the next timed one.
     if (this.#touched.size === TOUCH_BATCH) this.flush()
   }
 
   flush(): void {
     if (this.#touched.size === 0) return
-    const now = this.#now()
     this.#transaction(() => {
-      for (const digest of this.#touched) this.#statements.touch.run(digest, now)
+      for (const [digest, at] of this.#touched) this.#statements.touch.run(digest, at)
     })
     this.#touched.clear()
   }
@@ -168,7 +168,7 @@ export class SqlIndex implements MetadataIndex {
       pushed: pushed === 1,
       source: source ?? undefined,
       // What is not written yet counts as well.
-      usedAt: this.#touched.has(digest as Digest) ? this.#now() : usedAt,
+      usedAt: Math.max(usedAt, this.#touched.get(digest as Digest) ?? 0),
     }
   }
 

@@ -40,6 +40,11 @@ export class LocalContent {
     return blob && this.#load(digest, blob)
   }
 
+  /** Runs `work`, which looks whether `digest` is here, so that what it finds is not collected as garbage for a while. */
+  using<Result>(digest: Digest, work: () => Promise<Result>): Promise<Result> {
+    return this.#store.using(digest, work)
+  }
+
   /** Keeps what was just pushed where the next reader will look first. */
   remember(digest: Digest, bytes: Uint8Array): void {
     this.#hot.set(digest, bytes)

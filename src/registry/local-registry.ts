@@ -3,7 +3,7 @@ import type { EventBus } from '../events.js'
 import { Periodic } from '../lib/periodic.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
-import type { Repository } from '../oci/reference.js'
+import type { Repository, Tag } from '../oci/reference.js'
 import type { ContentSource, PageRequest } from '../routing/content-source.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { attachedRoot, isMirrored, isPushedTo, repositoryOf } from '../storage/layout.js'
@@ -43,6 +43,8 @@ export interface LocalRegistryDeps {
   /** Bytes of the disk that uploads leave. */
   minFreeBytes: number
   uploads: UploadSettings
+  /** Whether a tag, once it is there, may be neither moved nor deleted. */
+  isImmutable: (repository: Repository, tag: Tag) => boolean
   events: EventBus
   log: Logger
   now: () => number
@@ -98,8 +100,8 @@ export class LocalRegistry {
     const repositories = () => repositoriesIn(driver, namespaces)
     const kept = { ...deps.uploads, dir: uploadsDir, store, events, links, now }
     this.uploads = new Uploads({ ...kept, locate, repositories, guard })
-    const { sparse } = deps
-    this.manifests = new Manifests({ store, index, content, directory, events, links, sparse })
+    const { sparse, isImmutable } = deps
+    this.manifests = new Manifests({ store, index, content, directory, events, links, sparse, isImmutable, now })
     this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })
     this.attachments = new Attachments({ uploads: this.uploads, links })
     this.#sweeping = new Periodic({

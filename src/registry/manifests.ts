@@ -14,8 +14,10 @@ import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
 import { checkChildren, type Sparse } from './missing-children.js'
+import { orphan } from './orphans.js'
 import { warningsFor } from './push-warnings.js'
 import type { RepositoryLinks } from './repository-links.js'
+import { digestsByTag } from './tags.js'
 
 export interface ManifestsDeps {
   store: BlobStore
@@ -25,6 +27,9 @@ export interface ManifestsDeps {
   events: EventBus
   links: (repository: Repository) => RepositoryLinks
   sparse: Sparse
+  /** Whether a tag, once it is there, may be neither moved nor deleted. */
+  isImmutable: (repository: Repository, tag: Tag) => boolean
+  now: () => number
 }
 
 /** What a client puts. */
@@ -59,7 +64,8 @@ export class Manifests {
   /**
    * end-7. Everything is checked before anything is written.
    *
-   * @throws {OciError} MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, UNAVAILABLE (507) when the disk is full
+   * @throws {OciError} MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, UNAVAILABLE (507) when the disk is full,
+   *   DENIED (409) when the tag is immutable and names another manifest
    */
   put(repository: Repository, { reference, tags = [], bytes, contentType }: ManifestPush): Promise<PushedManifest> {
     const manifest = parsePushed(bytes, contentType)
@@ -68,13 +74,14 @@ export class Manifests {
     return this.#changing.run(repository, () =>
       writing(async () => {
         const links = this.#deps.links(repository)
+        for (const tag of named) await this.#checkMove(links, tag, digest)
         const here = isMirrored(repository) ? withoutManifests(manifest) : manifest
-        const missing = await checkChildren(here, { links, sparse: this.#deps.sparse })
+        const missing = await checkChildren(here, { links, content: this.#deps.content, sparse: this.#deps.sparse })
         await this.#keep(digest, bytes, manifest)
         await link(links, digest, bytes.length, manifest)
         await this.#deps.directory.added(repository, undefined)
         for (const tag of named) {
-          await links.setTag(tag, { digest, mediaType: manifest.mediaType })
+          await this.#setTag(links, tag, digest, manifest.mediaType)
           await this.#deps.directory.added(repository, tag)
         }
         const pushed = { repository, reference, digest, bytes: bytes.length, tags: named }
@@ -85,9 +92,11 @@ export class Manifests {
   }
 
   /**
-   * end-9: a tag alone, or a manifest with every tag that names it and its entry among its subject's referrers.
+   * end-9: a tag alone, or a manifest with every tag that names it and its entry among its subject's referrers. What an
+   * index alone named, and what refers to the manifest, is left to the garbage collection.
    *
-   * @throws {OciError} MANIFEST_UNKNOWN, UNAVAILABLE (507) when the disk is full
+   * @throws {OciError} MANIFEST_UNKNOWN, UNAVAILABLE (507) when the disk is full, DENIED (409) when a tag that would go is
+   *   immutable
    */
   delete(repository: Repository, reference: Reference): Promise<void> {
     return this.alone(repository, () =>
@@ -115,21 +124,45 @@ export class Manifests {
     content.remember(digest, bytes)
   }
 
+  /** @throws {OciError} DENIED */
+  async #checkMove(links: RepositoryLinks, tag: Tag, digest: Digest): Promise<void> {
+    if (!this.#deps.isImmutable(links.repository, tag)) return
+    const named = (await links.tag(tag))?.digest
+    if (named !== undefined && named !== digest) throw immutable(tag, `names ${named} and cannot be moved`)
+  }
+
+  async #setTag(links: RepositoryLinks, tag: Tag, digest: Digest, mediaType: string): Promise<void> {
+    const { index, now } = this.#deps
+    const before = await links.tag(tag)
+    await links.setTag(tag, { digest, mediaType, taggedAt: now() })
+    // Rules on what has no tag count from when it lost it.
+    if (before && before.digest !== digest) index.touch(before.digest)
+  }
+
   async #deleteTag(links: RepositoryLinks, tag: Tag): Promise<void> {
-    if (!(await links.tag(tag))) throw unknown(links.repository, { tag })
+    const { isImmutable, index, events } = this.#deps
+    const known = await links.tag(tag)
+    if (!known) throw unknown(links.repository, { tag })
+    if (isImmutable(links.repository, tag)) throw immutable(tag, 'cannot be deleted')
     await links.removeTag(tag)
-    this.#deps.events.emit('tag.deleted', { repository: links.repository, tag })
+    index.touch(known.digest)
+    events.emit('tag.deleted', { repository: links.repository, tag })
   }
 
   async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
+    const { content, isImmutable, events, now } = this.#deps
     const known = await links.manifest(digest)
     if (!known) throw unknown(links.repository, { digest })
-    for (const tag of await links.tags()) {
-      if ((await links.tag(tag))?.digest === digest) await this.#deleteTag(links, tag)
-    }
+    const tags = await digestsByTag(links)
+    const own = [...tags].filter(([, named]) => named === digest).map(([tag]) => tag)
+    const held = own.find((tag) => isImmutable(links.repository, tag))
+    if (held !== undefined) throw immutable(held, 'cannot be deleted, nor can what it names')
+    for (const tag of own) await this.#deleteTag(links, tag)
+    // Before the link goes: as long as it is there it holds them, whatever is written on them.
+    await orphan(digest, { links, content, mediaType: known.mediaType, tagged: new Set(tags.values()), at: now() })
     if (known.subject) await this.#unrefer(links, known.subject, digest)
     await links.removeManifest(digest)
-    this.#deps.events.emit('manifest.deleted', { repository: links.repository, digest })
+    events.emit('manifest.deleted', { repository: links.repository, digest })
   }
 
   /** Takes a referrer out of the API's list, and out of the index that a client may have pushed under the fallback tag. */
@@ -145,7 +178,7 @@ export class Manifests {
     const digest = digestOf(rest.bytes)
     await this.#keep(digest, rest.bytes, manifest)
     await link(links, digest, rest.bytes.length, manifest)
-    await links.setTag(tag, { digest, mediaType: manifest.mediaType })
+    await this.#setTag(links, tag, digest, manifest.mediaType)
   }
 }
 
@@ -193,4 +226,11 @@ function parsePushed(bytes: Uint8Array, contentType: string | undefined): Manife
 
 function unknown(repository: Repository, detail: Record<string, string>): OciError {
   return new OciError('MANIFEST_UNKNOWN', `no such manifest in ${repository}`, { detail })
+}
+
+function immutable(tag: Tag, what: string): OciError {
+  return new OciError('DENIED', `${tag} is immutable here (local.immutableTags): it ${what}`, {
+    status: 409,
+    detail: { tag },
+  })
 }

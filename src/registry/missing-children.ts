@@ -2,6 +2,7 @@ import pLimit from 'p-limit'
 import type { Digest } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import { hasBytesHere, type Manifest } from '../oci/manifest.js'
+import type { LocalContent } from './local-content.js'
 import type { RepositoryLinks } from './repository-links.js'
 
 /** Of what a manifest names, what may be absent: nothing, what an index lists, or anything. */
@@ -31,14 +32,15 @@ class MissingChildrenError extends OciError {
 
 /**
  * Checks that a repository holds all that a manifest needs. Foreign layers, whose bytes are elsewhere (`urls`), may be
- * absent, and so may the subject (distribution specification, Pushing Manifests with Subject).
+ * absent, and so may the subject (distribution specification, Pushing Manifests with Subject). What is found is in use from
+ * then on, so that no garbage collection takes it before the manifest is written.
  *
  * @returns what is absent and may be, as `sparse` has it
  * @throws {OciError} MANIFEST_BLOB_UNKNOWN with each digest
  */
 export async function checkChildren(
   manifest: Manifest,
-  { links, sparse }: { links: RepositoryLinks; sparse: Sparse },
+  { links, content, sparse }: { links: RepositoryLinks; content: LocalContent; sparse: Sparse },
 ): Promise<Digest[]> {
   const limit = pLimit(LOOKUPS_AT_ONCE)
   const needed = new Map<Digest, () => Promise<boolean>>()
@@ -48,7 +50,7 @@ export async function checkChildren(
     needed.set(digest, async () => (await links.manifest(digest)) !== undefined || (await hasBlob(digest, links)))
   }
   const digests = [...needed.keys()]
-  const found = await limit.map(digests, (digest) => needed.get(digest)!())
+  const found = await limit.map(digests, (digest) => content.using(digest, needed.get(digest)!))
   const missing = digests.filter((_digest, at) => !found[at])
   const listed = new Set(manifest.manifests.map(({ digest }) => digest))
   const refused = missing.filter((digest) => sparse === 'none' || (sparse === 'indexes' && !listed.has(digest)))

@@ -19,12 +19,12 @@ export class PushedRepository {
 
   /** The caller closes what it gets. */
   async openBlob(digest: Digest): Promise<OpenBlob | undefined> {
-    const size = await this.links.blobSize(digest)
+    const size = await this.#content.using(digest, () => this.links.blobSize(digest))
     return size === undefined ? undefined : this.#content.open(digest)
   }
 
   async statBlob(digest: Digest): Promise<BlobFacts | undefined> {
-    const size = await this.links.blobSize(digest)
+    const size = await this.#content.using(digest, () => this.links.blobSize(digest))
     return size === undefined ? undefined : { digest, size, outcome: 'local' }
   }
 
@@ -48,8 +48,12 @@ export class PushedRepository {
   }
 
   async #find(reference: Reference): Promise<{ digest: Digest; mediaType: string } | undefined> {
-    if (reference.kind === 'tag') return this.links.tag(reference.tag)
-    const link = await this.links.manifest(reference.digest)
-    return link && { digest: reference.digest, mediaType: link.mediaType }
+    if (reference.kind === 'tag') {
+      const tag = await this.links.tag(reference.tag)
+      return tag && this.#content.using(tag.digest, async () => tag)
+    }
+    const { digest } = reference
+    const link = await this.#content.using(digest, () => this.links.manifest(digest))
+    return link && { digest, mediaType: link.mediaType }
   }
 }

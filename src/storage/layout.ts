@@ -50,8 +50,8 @@ export const blobLinksPrefix = (name: string) => `${repositoryPrefix(name)}/_blo
 export const blobLinkKey = (name: string, digest: Digest) => `${blobLinksPrefix(name)}/${pathOf(digest)}`
 export const tagLinksPrefix = (name: string) => `${repositoryPrefix(name)}/_tags`
 export const tagLinkKey = (name: string, tag: string) => `${tagLinksPrefix(name)}/${tag}`
-export const referrersPrefix = (name: string, subject: Digest) =>
-  `${repositoryPrefix(name)}/_referrers/${pathOf(subject)}`
+export const referrersRoot = (name: string) => `${repositoryPrefix(name)}/_referrers`
+export const referrersPrefix = (name: string, subject: Digest) => `${referrersRoot(name)}/${pathOf(subject)}`
 export const referrerKey = (name: string, subject: Digest, manifest: Digest) =>
   `${referrersPrefix(name, subject)}/${algorithmOf(manifest)}-${hexOf(manifest)}`
 

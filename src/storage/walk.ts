@@ -37,6 +37,29 @@ export async function* foldersIn(
   }
 }
 
+/**
+ * Lets go of every folder below `prefix` that has no key below it.
+ *
+ * @param step called between two folders
+ * @returns whether there is a key
+ */
+export async function tidyBelow(driver: StorageDriver, prefix: string, step: () => Promise<void>): Promise<boolean> {
+  const below: string[] = []
+  let found = false
+  for await (const name of driver.names(prefix)) {
+    if (name.endsWith('/')) below.push(`${prefix}/${name.slice(0, -1)}`)
+    else found = true
+    // Folders of keys hold nothing else, and may be full.
+    if (found && below.length === 0) return true
+  }
+  for (const folder of below) {
+    await step()
+    if (await tidyBelow(driver, folder, step)) found = true
+  }
+  if (!found) await driver.tidy(prefix)
+  return found
+}
+
 /** The names of the folders directly below `prefix`. */
 async function* folders(driver: StorageDriver, prefix: string): AsyncGenerator<string> {
   for await (const name of driver.names(prefix)) if (name.endsWith('/')) yield name.slice(0, -1)

@@ -17,6 +17,7 @@ import { BufferPool } from '../../src/lib/buffer-pool.js'
 import { BlobStore } from '../../src/metadata/blob-store.js'
 import { SqlIndex } from '../../src/metadata/sql-index.js'
 import { OciError } from '../../src/oci/errors.js'
+import { type ImmutableTags, immutableTags } from '../../src/registry/immutable-tags.js'
 import { LocalRegistry, type LocalRegistryDeps } from '../../src/registry/local-registry.js'
 import { FsDriver } from '../../src/storage/fs-driver.js'
 
@@ -41,6 +42,7 @@ export async function openStorage(folder: string, now: () => number = Date.now) 
 
 export interface LocalServerOptions extends Partial<typeof SETTINGS> {
   now?: () => number
+  immutable?: ImmutableTags[]
 }
 
 /** As in mirrors.yaml, but for the reserve, which would be the test machine's. */
@@ -51,7 +53,10 @@ const SETTINGS: Pick<LocalRegistryDeps, 'sparse' | 'minFreeBytes' | 'uploads'> =
 }
 
 /** A registry that only takes pushes, on loopback, over the folder given: built again on the same one it is a restart. */
-export async function startLocalServer(folder: string, { now = Date.now, ...settings }: LocalServerOptions = {}) {
+export async function startLocalServer(
+  folder: string,
+  { now = Date.now, immutable = [], ...settings }: LocalServerOptions = {},
+) {
   const storage = await openStorage(folder, now)
   const failures: unknown[] = []
   const events = new EventBus({ onListenerError: (error) => failures.push(error) })
@@ -67,6 +72,7 @@ export async function startLocalServer(folder: string, { now = Date.now, ...sett
     namespaces: NAMESPACES,
     ...SETTINGS,
     ...settings,
+    isImmutable: immutableTags(immutable),
     events,
     log,
     now,
