@@ -10,6 +10,7 @@ import { ManifestCache } from './cache/manifest-cache.js'
 import { PartFolder } from './cache/part-folder.js'
 import type { Config } from './config/schema.js'
 import { EventBus } from './events.js'
+import { GarbageCollection } from './gc/garbage-collection.js'
 import { createServer } from './http/server.js'
 import { blobWriteHandlers } from './http/v2/blob-writes.js'
 import { blobHandlers } from './http/v2/blobs.js'
@@ -21,15 +22,16 @@ import { BufferPool } from './lib/buffer-pool.js'
 import { Complaint } from './lib/complaint.js'
 import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
-import { rebuild } from './metadata/rebuild.js'
+import { type RebuildReport, rebuild } from './metadata/rebuild.js'
 import { SqlIndex } from './metadata/sql-index.js'
 import type { Repository } from './oci/reference.js'
 import { MirroredRegistries, type RegistrySettings } from './proxy/mirrored-registries.js'
 import { PrefetchQueue } from './proxy/prefetch-queue.js'
+import { immutableTags } from './registry/immutable-tags.js'
 import { LocalRegistry } from './registry/local-registry.js'
 import { RouteTable } from './routing/route-table.js'
 import { Statistics } from './stats/statistics.js'
-import { isPushedTo } from './storage/layout.js'
+import { isMirrored, isPushedTo } from './storage/layout.js'
 import { prepareStorage, type Storage, StorageError } from './storage/prepare.js'
 
 export { StorageError }
@@ -67,13 +69,19 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const events = new EventBus({ onListenerError: (err) => log.error({ err }, 'an observer failed') })
   const index = openIndex(storage, log, now)
   const isLocal = (name: string) => isPushedTo(name, config.local.namespaces)
-  if (index.fresh) report(log, await rebuild({ driver: storage.driver, index: index.index, isLocal }))
+  // A namespace that is taken out of the configuration keeps what it has.
+  const isPushed = (name: string) => !isMirrored(name)
+  if (index.fresh) report(log, await rebuild({ driver: storage.driver, index: index.index, isLocal: isPushed }))
 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
   const canonical = (repository: Repository) => live.routes.nameOf(repository)
-  const pushes = { ...storage, ...config.local, canonical }
-  const local = new LocalRegistry({ ...pushes, store, index: index.index, events, log, now, hot })
+  const isImmutable: ReturnType<typeof immutableTags> = (...tag) => live.isImmutable(...tag)
+  const parts = { ...storage, store, index: index.index, events, log, now }
+  const local = new LocalRegistry({ ...parts, ...config.local, canonical, isImmutable, hot })
+  const changes = local.manifests
+  const garbage = new GarbageCollection({ ...parts, changes, isLocal, policy: () => live.config.gc })
+  events.on('blob.collected', ({ digest }) => hot.delete(digest))
   const segments = () => live.config.upstream.segments
   const cache = await buildCache({ config, segments, storage, store, index: index.index, hot, events, log })
   const { blobs, manifests } = cache
@@ -91,7 +99,8 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     mirrored.configure(registrySettings(config))
     login.configure(config.auth)
     const policy = new AccessPolicy({ ...config.auth, login: config.auth?.htpasswd !== undefined })
-    return { config, policy, routes: buildRoutes({ config, mirrored, local }) }
+    const isImmutable = immutableTags(config.local.immutableTags)
+    return { config, policy, isImmutable, routes: buildRoutes({ config, mirrored, local }) }
   }
   let live = settle(config)
   const statistics = new Statistics({
@@ -105,6 +114,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       maxSizeBytes: cache.eviction.maxSizeBytes,
     }),
     local: () => ({ ...local.totals(), sizeBytes: index.index.pushedBytes() }),
+    gc: () => garbage.collector.last,
     upstreams: () => mirrored.standings(),
   })
 
@@ -134,6 +144,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       stats: (windowMs) => statistics.snapshot(windowMs),
       unready: () => (closing ? 'the server is stopping' : undefined),
     },
+    admin: { policy: () => live.policy, login, collector: garbage.collector },
     log,
     events,
     access: config.log.access,
@@ -153,13 +164,15 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
     new Periodic({ everyMs: SWEEP_EVERY_MS, work: () => cache.parts.sweep(now() - PART_FILE_AGE_MS), onError }).start(),
   ]
   await local.start()
+  garbage.start()
   statistics.start()
   cache.eviction.kick()
-  const reconciling = index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal, log })
+  const reconciling =
+    index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal: isPushed, log })
 
   const close = async () => {
     queue.stop()
-    await drain(server)
+    await Promise.all([drain(server), garbage.stop()])
     await Promise.all(periodic.map((each) => each.stop()))
     await reconciling
     await cache.blobs.stop()
@@ -275,7 +288,7 @@ async function reconcile({
   }
 }
 
-function report(log: Logger, found: { blobs: number; manifests: number; added: number }): void {
+function report(log: Logger, found: RebuildReport): void {
   if (found.added > 0) log.info(found, 'index brought in line with the stored files')
 }
 

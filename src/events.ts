@@ -34,6 +34,8 @@ export interface Events {
   /** A download is over, well or not: it counts no more as one. */
   'blob.settled': { digest: Digest }
   'blob.evicted': { digest: Digest; bytes: number }
+  /** What was pushed and nothing links to any more was given up; `bytes` is what the disk has gained. */
+  'blob.collected': { digest: Digest; bytes: number }
   /** A blob was uploaded, or mounted from another repository (`mounted`: none of its `bytes` came over the wire). */
   'blob.pushed': { repository: Repository; digest: Digest; bytes: number; mounted: boolean }
   /** `tags` are all that were set with it. */

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { DEFAULT_FILE } from '../config/load.js'
 import { doctor } from '../doctor/doctor.js'
 import { checkConfig } from './check-config.js'
+import { gc } from './gc.js'
 import { passwd } from './passwd.js'
 import { serve } from './serve.js'
 
@@ -29,6 +30,13 @@ export async function run(args: string[]): Promise<number> {
     // Asking for help is no mistake; everything else that commander throws is.
     return error.exitCode === 0 ? 0 : 2
   }
+}
+
+interface GcFlags {
+  dryRun?: boolean
+  json?: boolean
+  server?: string
+  config?: string
 }
 
 function buildProgram(done: (code: number) => void): Command {
@@ -76,6 +84,22 @@ function buildProgram(done: (code: number) => void): Command {
     )
     .action(async ({ server }: { server?: string }) =>
       done(await doctor({ server, out: console.log, err: console.error })),
+    )
+
+  program
+    .command('gc')
+    .description(
+      'has a running server collect its garbage: what nothing needs any more, and what the retention rules let go',
+    )
+    .option('--dry-run', 'says what would go, why and how many bytes, and changes nothing')
+    .option('--json', 'prints one JSON value a line')
+    .option(
+      '--server <url>',
+      'the server, as http://user:password@host:port where auth.admins asks for it (default: that of the configuration)',
+    )
+    .option(...FILE_OPTION)
+    .action(async ({ dryRun = false, json = false, server, config }: GcFlags) =>
+      done(await gc({ dryRun, json, server, file: config, ...where, out: console.log, err: console.error })),
     )
 
   return program

@@ -16,13 +16,14 @@ export interface ReloadPlan {
 
 /** What of `wanted` can take the place of `running` while the server runs, and what that changes. */
 export function planReload(running: Config, wanted: Config): ReloadPlan {
-  const { registries, auth, upstream, prefetch } = wanted
+  const { registries, auth, upstream, prefetch, gc } = wanted
   const { maxSizeBytes, lowWatermark } = wanted.storage
   // What is not named here stays as it was: a key that is new somewhere else takes a restart until it is dealt with.
   const config: Config = {
     ...running,
-    ...{ registries, auth, upstream, prefetch },
+    ...{ registries, auth, upstream, prefetch, gc },
     storage: { ...running.storage, maxSizeBytes, lowWatermark },
+    local: { ...running.local, immutableTags: wanted.local.immutableTags },
     log: { ...running.log, level: wanted.log.level },
   }
   const registry = compare(namedRegistries(running), namedRegistries(config))

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { egressOf } from './egress.js'
 import { upstreamName } from './names.js'
-import type { Config, FileConfig, RegistryConfig, TagRuleConfig, UpstreamConfig } from './schema.js'
+import type { Config, FileConfig, RegistryConfig, RetentionConfig, TagRuleConfig, UpstreamConfig } from './schema.js'
 import { DOCKER_HUB, DOCKER_HUB_ALIASES } from './shipped.js'
 
 type FileRegistry = FileConfig['registries'][string]
@@ -20,6 +20,11 @@ export function toConfig(file: FileConfig, folder: string): Config {
     },
     registries: Object.keys(registries).map((name) => toRegistry(name, file)),
     local: toLocal(file.local),
+    gc: {
+      everyMs: file.gc.every,
+      graceMs: file.gc.grace,
+      retention: file.gc.retention.map(toRetention),
+    },
     auth: file.auth,
     upstream: {
       firstHeaderBudgetMs: upstream.firstHeaderBudget,
@@ -56,6 +61,14 @@ function toRegistry(name: string, { registries, upstream }: FileConfig): Registr
     attach,
     upstreams: upstreams.map((each) => toUpstream(each, upstream)),
   }
+}
+
+function toRetention({ repositories, keepLast, keepTags, olderThan, untagged }: FileConfig['gc']['retention'][number]) {
+  const rule: RetentionConfig = { repositories, keepTags }
+  if (keepLast !== undefined) rule.keepLast = keepLast
+  if (olderThan !== undefined) rule.olderThanMs = olderThan
+  if (untagged !== undefined) rule.untaggedMs = untagged
+  return rule
 }
 
 function toRule({ match, repository, immutable, ttl, staleIfError, whenGone }: FileRegistry['tags']['rules'][number]) {

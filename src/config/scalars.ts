@@ -4,6 +4,7 @@ import { parseBytes, parseDuration, parsePercent, UnitError } from '../lib/units
 interface Bounds {
   /** The amount must be larger than this. */
   above?: number
+  least?: { ms: number; text: string }
   most?: { ms: number; text: string }
 }
 
@@ -30,10 +31,11 @@ export function size({ above = -1 }: Bounds = {}) {
   })
 }
 
-export function duration({ above = -1, most }: Bounds = {}) {
+export function duration({ above = -1, least, most }: Bounds = {}) {
   return quantity((text) => {
     const ms = parseDuration(text)
     if (ms <= above) throw new UnitError(`${JSON.stringify(text)} is too short: it must be more than ${above}`)
+    if (least && ms < least.ms) throw new UnitError(`${JSON.stringify(text)} is too short: at least ${least.text}`)
     if (most && ms > most.ms) throw new UnitError(`${JSON.stringify(text)} is too long: at most ${most.text}`)
     return ms
   })

@@ -26,6 +26,14 @@ export interface Config {
     /** Bytes of the disk that uploads leave. */
     minFreeBytes: number
     uploads: UploadsConfig
+    /** Tags that are neither moved nor deleted by request. */
+    immutableTags: { repositories: string; tags: string[] }[]
+  }
+  gc: {
+    /** From one run to the next; 0: never by itself. */
+    everyMs: number
+    graceMs: number
+    retention: RetentionConfig[]
   }
   /** `undefined` when the key is absent: pushes come from loopback only. */
   auth: AuthConfig | undefined
@@ -86,6 +94,15 @@ export interface UploadsConfig {
   chunkMinLength: number
 }
 
+/** What is kept of the repositories that match. */
+export interface RetentionConfig {
+  repositories: string
+  keepLast?: number
+  keepTags: string[]
+  olderThanMs?: number
+  untaggedMs?: number
+}
+
 export type WhenGone = 'serve' | 'forget'
 
 /** What holds for the tags that match; an absent limit is as for every tag. */
@@ -137,6 +154,8 @@ const perUpstream = () => count({ least: 0, most: 64 })
 const REPOSITORY_PATTERN = /^[a-z0-9._*-]+(\/[a-z0-9._*-]+)*$/
 const repositoryPattern = () => scalar(REPOSITORY_PATTERN, 'a repository pattern such as library/* or org/**')
 
+const tagPattern = () => scalar(/^[A-Za-z0-9_.*-]{1,128}$/, 'a pattern of a tag such as v* or *-nightly')
+
 const whenGone = z.enum(['serve', 'forget'])
 
 const account = {
@@ -187,7 +206,7 @@ const registry = z.strictObject({
       rules: z
         .array(
           z.strictObject({
-            match: scalar(/^[A-Za-z0-9_.*-]{1,128}$/, 'a pattern of a tag such as v* or *-nightly'),
+            match: tagPattern(),
             repository: repositoryPattern().optional(),
             immutable: flag().default(false),
             ttl: duration().optional(),
@@ -227,6 +246,34 @@ export const fileSchema = z.strictObject({
           chunkMinLength: size().prefault('0B'),
         })
         .prefault({}),
+      immutableTags: z
+        .array(
+          z.strictObject({
+            repositories: repositoryPattern(),
+            tags: z
+              .array(tagPattern())
+              .min(1, 'no tags: list at least one pattern, or leave the key out')
+              .default(['*']),
+          }),
+        )
+        .default([]),
+    })
+    .prefault({}),
+  gc: z
+    .strictObject({
+      every: duration().prefault('24h'),
+      grace: duration({ least: { ms: 60_000, text: '1m' } }).prefault('1h'),
+      retention: z
+        .array(
+          z.strictObject({
+            repositories: repositoryPattern(),
+            keepLast: count({ least: 0, most: 1_000_000 }).optional(),
+            keepTags: z.array(tagPattern()).default([]),
+            olderThan: duration().optional(),
+            untagged: duration().optional(),
+          }),
+        )
+        .default([]),
     })
     .prefault({}),
   auth: authSchema.optional(),

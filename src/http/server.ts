@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
+import { type GcServices, registerGc } from './admin/gc.js'
 import { createAccessLog, registerAccessLog } from './plugins/access-log.js'
 import { registerErrors, sendError } from './plugins/errors.js'
 import './request-facts.js'
@@ -26,6 +27,8 @@ export interface ConnectionLimits {
 export interface ServerDeps {
   v2: V2Services
   operations: OperationServices
+  /** Left out: there is no admin API. */
+  admin?: GcServices
   log: Logger
   events: EventBus
   access: boolean
@@ -36,7 +39,7 @@ export interface ServerDeps {
 
 /** The one listener: registry API, tokens, statistics, health. It has no body limit, no request limit and no total time limit. */
 export function createServer(deps: ServerDeps): FastifyInstance {
-  const { v2, operations, log, events, access, now, limits = LIMITS } = deps
+  const { v2, operations, admin, log, events, access, now, limits = LIMITS } = deps
   const observe = createAccessLog({ log, events, access, now })
   const app = fastify({
     // Its own lines at info level say what ours say better.
@@ -70,6 +73,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   registerV2(app as unknown as FastifyInstance, v2)
   registerToken(app as unknown as FastifyInstance, v2)
   registerOperations(app as unknown as FastifyInstance, operations)
+  if (admin) registerGc(app as unknown as FastifyInstance, admin)
   return app as unknown as FastifyInstance
 }
 

@@ -36,11 +36,23 @@ export interface UpstreamRow extends Omit<UpstreamStatus, 'until' | 'refusals'> 
   refusals?: { repository: string; reason: string; until: string }[]
 }
 
+/** One garbage collection, as its part tells it. */
+export interface GcRun {
+  startedAt: number
+  durationMs: number
+  found: Readonly<Record<string, number>>
+  freedBytes: number
+  damaged: number
+  failure?: string
+}
+
 /** What is here now, whatever span is asked for. */
 export interface Present {
   cache: { blobs: number; manifests: number; sizeBytes: number; maxSizeBytes: number }
   local: { repositories: number; tags: number; sizeBytes: number }
   upstreams: readonly UpstreamStatus[]
+  /** The last one; undefined before the first. */
+  gc: GcRun | undefined
 }
 
 export interface RequestCounts {
@@ -84,6 +96,8 @@ export interface StatsDocument {
     /** Tags, manifests and blobs. */
     deletes: number
   }
+  /** The last garbage collection; absent before the first. */
+  gc?: Omit<GcRun, 'startedAt'> & { startedAt: string }
   tags: TagCounts
   upstreams: UpstreamRow[]
   registries: Record<string, { requests: RequestCounts; bytes: ByteCounts; tags: TagCounts }>
@@ -95,7 +109,7 @@ const TOP = 20
 /** @param since where `tally` begins, ms since the epoch */
 export function documentOf(
   { since, tally }: { since: number; tally: Tally },
-  { cache, local, upstreams }: Present,
+  { cache, local, upstreams, gc }: Present,
   uptimeMs: number,
 ): StatsDocument {
   const all = newRegistry()
@@ -114,11 +128,24 @@ export function documentOf(
     bytes,
     cache: { blobs, manifests, sizeBytes, maxSizeBytes, evictions, evictedBytes, fills },
     local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes, pushes, deletes },
+    ...(gc && { gc: runOf(gc) }),
     tags: { diverged: all.diverged },
     upstreams: upstreams.map((upstream) => withCounts(upstream, tally)),
     registries: registriesOf(tally, upstreams),
     topRepositories: topOf(tally.repositories),
   }
+}
+
+function runOf({
+  startedAt,
+  durationMs,
+  found,
+  freedBytes,
+  damaged,
+  failure,
+}: GcRun): NonNullable<StatsDocument['gc']> {
+  const told = { startedAt: timeOf(startedAt), durationMs, found, freedBytes, damaged }
+  return failure === undefined ? told : { ...told, failure }
 }
 
 function requestsOf({ hit, join, miss, stale, error }: RegistryCounts): RequestCounts {

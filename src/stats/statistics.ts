@@ -12,6 +12,7 @@ export interface StatisticsDeps {
   /** What is here now; asked when a document is made. */
   cache: () => Present['cache']
   local: () => Present['local']
+  gc: () => Present['gc']
   /** Of every registry, in the order of the configuration; also asked every few seconds. */
   upstreams: () => Present['upstreams']
   log: Logger
@@ -76,10 +77,11 @@ export class Statistics {
    * begins with the minute, beyond an hour with the full hour, that holds its start.
    */
   snapshot(windowMs?: number): StatsDocument {
-    const { cache, local, upstreams, now } = this.#deps
+    const { cache, local, upstreams, gc, now } = this.#deps
     this.#countUpstreams()
     const span = windowMs === undefined ? this.#total : this.#window(windowMs)
-    return documentOf(span, { cache: cache(), local: local(), upstreams: upstreams() }, now() - this.#startedAt)
+    const present = { cache: cache(), local: local(), upstreams: upstreams(), gc: gc() }
+    return documentOf(span, present, now() - this.#startedAt)
   }
 
   #window(windowMs: number): { since: number; tally: Tally } {

@@ -310,6 +310,24 @@ describe('one fault, with its place', () => {
       '5:63: environment variable TOKEN is not set',
     ],
     ['a brace that begins no variable', 'storage:\n  path: "${not a name}"\n', '2:9: a "${" that begins no variable'],
+    // garbage and immutable tags
+    ['a grace too short', 'gc: { grace: 30s }\n', '1:14: "30s" is too short: at least 1m'],
+    ['a rule without repositories', 'gc: { retention: [{ keepLast: 3 }] }\n', '1:19: missing key "repositories"'],
+    [
+      'a number of tags that is none',
+      'gc: { retention: [{ repositories: "local/**", keepLast: -1 }] }\n',
+      '1:57: "-1" is not a whole number from 0 to 1000000',
+    ],
+    [
+      'a pattern of repositories that is none',
+      'local: { immutableTags: [{ repositories: "/local" }] }\n',
+      '1:42: "/local" is not a repository pattern',
+    ],
+    [
+      'immutable tags without any',
+      'local: { immutableTags: [{ repositories: "local/**", tags: [] }] }\n',
+      '1:60: no tags: list at least one pattern',
+    ],
     // local namespaces
     [
       'a namespace with a slash',

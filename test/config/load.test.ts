@@ -20,10 +20,12 @@ describe('without a file', () => {
       registries: ['docker.io', 'ghcr.io', 'quay.io', 'registry.k8s.io', 'gcr.io', 'mcr.microsoft.com'],
       local: {
         namespaces: ['local'],
+        immutableTags: [],
         sparse: 'none',
         minFreeBytes: 16 * 1024 * 1024,
         uploads: { expireMs: 24 * 3_600_000, perClient: 1000, chunkMinLength: 0 },
       },
+      gc: { everyMs: 86_400_000, graceMs: 3_600_000, retention: [] },
       auth: undefined,
       upstream: {
         firstHeaderBudgetMs: 20_000,

@@ -65,3 +65,22 @@ test('the commented auth is a good part once its "#" is gone, and all of it once
     admins: ['alice'],
   })
 })
+
+test('the commented rules of gc and of immutable tags are good ones once their "#" is gone', () => {
+  const opened = text
+    .replace(/ {2}immutableTags: \[\]\n {2}# immutableTags:\n {2}# /, '  immutableTags:\n  ')
+    .replace(/ {2}retention: \[\]\n {2}# retention:\n {2}# /, '  retention:\n  ')
+
+  const { config } = loadConfig({ env: {}, cwd: folderWith({ 'mirrors.yaml': opened }) })
+
+  expect(config.local.immutableTags).toEqual([{ repositories: 'local/**', tags: ['v*'] }])
+  expect(config.gc.retention).toEqual([
+    {
+      repositories: 'local/ci/**',
+      keepLast: 10,
+      keepTags: ['v*'],
+      olderThanMs: 30 * 86_400_000,
+      untaggedMs: 7 * 86_400_000,
+    },
+  ])
+})

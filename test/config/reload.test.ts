@@ -76,6 +76,12 @@ describe('what a reload comes to', () => {
       { storage: { path: '/data', maxSize: '1GiB', lowWatermark: '50%' } },
       changed('storage.maxSize', 'storage.lowWatermark'),
     ],
+    [
+      'garbage collection',
+      { gc: { every: '1h', retention: [{ repositories: 'local/**', keepLast: 3 }] } },
+      changed('gc.every', 'gc.retention'),
+    ],
+    ['immutable tags', { local: { immutableTags: [{ repositories: 'local/**' }] } }, changed('local.immutableTags')],
     ['the level', { log: { level: 'debug' } }, changed('log.level')],
   ])('%s', (_case, wanted, named) => {
     const planned = plan(wanted)

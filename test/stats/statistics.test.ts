@@ -52,6 +52,7 @@ class World {
         },
       },
       cache: () => ({ blobs: 3, manifests: 2, sizeBytes: 4096, maxSizeBytes: 100_000 }),
+      gc: () => undefined,
       local: () => ({ repositories: 1, tags: 4, sizeBytes: 77 }),
       upstreams: () => this.upstreams,
       log: pino({}, { write: (line: string) => void this.lines.push(JSON.parse(line)) }),

@@ -1,0 +1,56 @@
+import type { EventBus } from '../events.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import type { MetadataIndex } from '../metadata/metadata-index.js'
+import type { Digest } from '../oci/digest.js'
+import type { Repository } from '../oci/reference.js'
+import type { StorageDriver } from '../storage/driver.js'
+import type { DigestSet } from './digest-set.js'
+import type { Pace } from './pace.js'
+import type { Finding } from './report.js'
+
+/** Whoever else changes the links of repositories. */
+export interface RepositoryChanges {
+  /** Runs work that takes a repository's links away while nothing else changes them. */
+  alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
+}
+
+/** One run: what its steps share. */
+export interface Collection {
+  driver: StorageDriver
+  store: BlobStore
+  index: MetadataIndex
+  events: EventBus
+  /** By the names on disk, as everything in a run is. */
+  changes: { alone<Result>(name: string, work: () => Promise<Result>): Promise<Result> }
+  pace: Pace
+  /** When the run began, in ms since the epoch. */
+  startedAt: number
+  /**
+   * What was used or written after this stays, in ms since the epoch. It is before the run's beginning: whatever becomes
+   * needed while the run goes on is used first, and so out of its reach.
+   */
+  cutoff: number
+  dryRun: boolean
+  /** What some repository links to; filled as the repositories are gone through. */
+  live: DigestSet
+  /** Whether a blob had no file when the run began. */
+  isLost: (digest: Digest) => boolean
+  /** To be told of each thing that went, or would go. */
+  found: (finding: Finding) => Promise<void>
+  /** To be told of each needed manifest that cannot be read. */
+  damaged: (repository: string, digest: Digest) => void
+}
+
+/**
+ * When something was last written or used: of its link file and its row.
+ *
+ * @returns `undefined` when the link is gone
+ */
+export async function lastUse(
+  { driver, index }: Pick<Collection, 'driver' | 'index'>,
+  key: string,
+  digest: Digest,
+): Promise<number | undefined> {
+  const link = await driver.stat(key)
+  return link && Math.max(link.modifiedAt, index.find(digest)?.usedAt ?? 0)
+}

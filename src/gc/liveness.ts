@@ -1,0 +1,82 @@
+import type { Digest } from '../oci/digest.js'
+import type { MarkedManifest } from './mark.js'
+
+type Node = Pick<MarkedManifest, 'digest' | 'manifests' | 'subject'>
+
+/** What hangs on each manifest of one repository: those that it lists as an index, and those that refer to it. */
+export class Dependents {
+  readonly #nodes: ReadonlyMap<Digest, Node>
+  readonly #referrers = new Map<Digest, Digest[]>()
+
+  constructor(nodes: ReadonlyMap<Digest, Node>) {
+    this.#nodes = nodes
+    for (const { digest, subject } of nodes.values()) {
+      if (subject !== undefined) this.#referrers.set(subject, [...(this.#referrers.get(subject) ?? []), digest])
+    }
+  }
+
+  of(digest: Digest): Digest[] {
+    const listed = this.#nodes.get(digest)?.manifests.filter((child) => this.#nodes.has(child)) ?? []
+    return [...listed, ...(this.#referrers.get(digest) ?? [])]
+  }
+
+  /** Adds to `reached` whatever hangs on `from`, at any depth, and `from` itself. */
+  reach(from: Iterable<Digest>, reached: Set<Digest>, enters: (digest: Digest) => boolean = () => true): void {
+    const open = [...from]
+    for (let at = open.pop(); at !== undefined; at = open.pop()) {
+      if (reached.has(at) || !enters(at)) continue
+      reached.add(at)
+      open.push(...this.of(at))
+    }
+  }
+}
+
+/**
+ * Which manifests of a repository go. A condemned one stays as long as an index that stays names it or its subject stays;
+ * what hangs on one that goes, goes with it, unless it has a tag or hangs on another one that stays.
+ *
+ * @param condemned those that nothing of their own keeps
+ * @param isTagged those with a tag stay
+ * @param isYoung those that were used lately stay for now, and hold what hangs on them; asked only where it matters
+ * @returns in an order in which nothing goes after what hangs on it
+ */
+export async function dyingManifests(
+  nodes: ReadonlyMap<Digest, Node>,
+  {
+    condemned,
+    isTagged,
+    isYoung,
+  }: {
+    condemned: Iterable<Digest>
+    isTagged: (digest: Digest) => boolean
+    isYoung: (digest: Digest) => Promise<boolean>
+  },
+): Promise<Digest[]> {
+  const dependents = new Dependents(nodes)
+  const candidates = new Set<Digest>()
+  dependents.reach(condemned, candidates, (digest) => !isTagged(digest))
+  if (candidates.size === 0) return []
+  const holding: Digest[] = []
+  for (const digest of nodes.keys()) if (!candidates.has(digest) || (await isYoung(digest))) holding.push(digest)
+  const staying = new Set<Digest>()
+  dependents.reach(holding, staying)
+  return holdersFirst(
+    [...candidates].filter((digest) => !staying.has(digest)),
+    dependents,
+  )
+}
+
+/** Digests cannot go round in a circle. */
+function holdersFirst(digests: readonly Digest[], dependents: Dependents): Digest[] {
+  const wanted = new Set(digests)
+  const done = new Set<Digest>()
+  const order: Digest[] = []
+  const visit = (digest: Digest) => {
+    if (done.has(digest) || !wanted.has(digest)) return
+    done.add(digest)
+    for (const dependent of dependents.of(digest)) visit(dependent)
+    order.push(digest)
+  }
+  for (const digest of digests) visit(digest)
+  return order.reverse()
+}

@@ -1,0 +1,83 @@
+import { type Digest, matches } from '../oci/digest.js'
+import { childrenOf, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.js'
+import { isTag, type Tag } from '../oci/reference.js'
+import type { StorageDriver } from '../storage/driver.js'
+import { blobKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
+import { parseManifestLink, parseTagLink } from '../storage/links.js'
+import { linksIn } from '../storage/walk.js'
+import type { Collection } from './collection.js'
+import { printOf } from './digest-set.js'
+
+/** One manifest of a repository, and what it needs. */
+export interface MarkedManifest {
+  digest: Digest
+  /** bytes; 0 where it cannot be read */
+  size: number
+  /** What an index names; other content may be among it. */
+  manifests: readonly Digest[]
+  /** Of everything that it names, as `DigestSet` takes it. */
+  needs: readonly number[]
+  subject: Digest | undefined
+  /** From its link: when what held it was deleted, in ms since the epoch. */
+  orphanedAt: number | undefined
+  /** False when its bytes are gone or damaged: what it names is not known then. */
+  readable: boolean
+}
+
+export interface RepositoryMarks {
+  manifests: ReadonlyMap<Digest, MarkedManifest>
+  tags: readonly { tag: Tag; digest: Digest; taggedAt: number }[]
+}
+
+/** Reads a repository from its link files and the manifests themselves. */
+export async function markRepository(
+  repository: string,
+  { driver, pace }: Pick<Collection, 'driver' | 'pace'>,
+): Promise<RepositoryMarks> {
+  const manifests = new Map<Digest, MarkedManifest>()
+  for await (const { digest, key } of linksIn(driver, manifestLinksPrefix(repository))) {
+    await pace.step()
+    // A link that cannot be read holds what it stands for all the same.
+    const bytes = await driver.get(key)
+    const link = bytes && parseManifestLink(bytes)
+    manifests.set(digest, await markManifest(driver, digest, link))
+  }
+  const tags: { tag: Tag; digest: Digest; taggedAt: number }[] = []
+  for await (const tag of driver.names(tagLinksPrefix(repository))) {
+    await pace.step()
+    const key = tagLinkKey(repository, tag)
+    const bytes = isTag(tag) ? await driver.get(key) : undefined
+    const link = bytes && parseTagLink(bytes)
+    if (!link || !isTag(tag)) continue
+    const { digest, mediaType } = link
+    tags.push({ tag, digest, taggedAt: link.taggedAt ?? (await driver.stat(key))?.modifiedAt ?? 0 })
+    // What a tag names is needed, whether its own link is there or not.
+    if (!manifests.has(digest)) manifests.set(digest, await markManifest(driver, digest, { mediaType }))
+  }
+  return { manifests, tags }
+}
+
+async function markManifest(
+  driver: StorageDriver,
+  digest: Digest,
+  link: { mediaType: string; orphanedAt?: number; subject?: Digest } | undefined,
+): Promise<MarkedManifest> {
+  const bytes = await manifestBytes(driver, digest)
+  const manifest: Manifest | undefined = bytes && readManifest(bytes, link?.mediaType ?? '')
+  return {
+    digest,
+    size: bytes?.length ?? 0,
+    manifests: manifest?.manifests.map((each) => each.digest) ?? [],
+    needs: manifest ? childrenOf(manifest).map(printOf) : [],
+    subject: manifest?.subject?.digest ?? link?.subject,
+    orphanedAt: link?.orphanedAt,
+    readable: manifest !== undefined,
+  }
+}
+
+async function manifestBytes(driver: StorageDriver, digest: Digest): Promise<Buffer | undefined> {
+  const facts = await driver.stat(blobKey(digest))
+  if (!facts || facts.size > MANIFEST_LIMIT) return undefined
+  const bytes = await driver.get(blobKey(digest))
+  return bytes && matches(digest, bytes) ? bytes : undefined
+}

@@ -1,0 +1,258 @@
+import type { Digest } from '../oci/digest.js'
+import type { Repository, Tag } from '../oci/reference.js'
+import {
+  blobKey,
+  blobLinkKey,
+  blobLinksPrefix,
+  manifestLinkKey,
+  referrerKey,
+  repositoryOf,
+  tagLinkKey,
+} from '../storage/layout.js'
+import { parseManifestLink, parseTagLink } from '../storage/links.js'
+import { linksIn } from '../storage/walk.js'
+import { type Collection, lastUse } from './collection.js'
+import { DigestSet } from './digest-set.js'
+import { Dependents, dyingManifests } from './liveness.js'
+import { type MarkedManifest, markRepository, type RepositoryMarks } from './mark.js'
+import { sweepReferrers } from './referrers.js'
+import { expiredTags, type RetentionRule } from './retention.js'
+
+/** Changes made under a repository's lock at a time: pushes to it get their turn in between. */
+const TOGETHER = 16
+
+/**
+ * Takes away what one repository that is pushed to needs no longer, the holders first: tags that a rule lets go, manifests,
+ * entries of referrers, links to blobs. What stays is added to what is live.
+ */
+export async function sweepRepository(
+  repository: string,
+  rule: RetentionRule | undefined,
+  run: Collection,
+): Promise<void> {
+  const marks = await markRepository(repository, run)
+  const expired = await plan(repository, marks, rule, run)
+  await untag(repository, marks, expired, run)
+  const gone = await removeManifests(repository, marks, expired.dying, run)
+  const staying = [...marks.manifests.values()].filter(({ digest }) => !gone.has(digest))
+  for (const { digest } of staying) run.live.add(digest)
+  await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
+  await sweepBlobs(repository, staying, run)
+}
+
+interface Plan {
+  /** Why each tag goes. */
+  tags: Map<Tag, string>
+  /** Manifests that have no tag once those are gone. */
+  untagged: Set<Digest>
+  /** Why each manifest goes, in an order in which nothing goes after what hangs on it. */
+  dying: Map<Digest, string>
+}
+
+async function plan(
+  repository: string,
+  { manifests, tags }: RepositoryMarks,
+  rule: RetentionRule | undefined,
+  run: Collection,
+): Promise<Plan> {
+  const expired = rule ? expiredTags(tags, rule, run.startedAt) : new Map<Tag, string>()
+  for (const { tag, taggedAt } of tags) if (taggedAt > run.cutoff) expired.delete(tag)
+  const tagged = new Set(tags.filter(({ tag }) => !expired.has(tag)).map(({ digest }) => digest))
+  const untagged = new Set(tags.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)))
+  const damaged = [...manifests.values()].filter((each) => blocks(each, tagged, run))
+  for (const { digest } of damaged) run.damaged(repository, digest)
+  if (damaged.length > 0) return { tags: expired, untagged, dying: new Map() }
+  const use = new LastUses(repository, run)
+  const reasons = new Map([...untagged].map((digest) => [digest, 'its last tag went']))
+  const listed = new Set([...manifests.values()].flatMap((each) => [...each.manifests]))
+  for (const each of manifests.values()) {
+    const { digest } = each
+    if (tagged.has(digest) || reasons.has(digest)) continue
+    const why = await reasonFor(each, { listed: listed.has(digest), rule, use, run })
+    if (why !== undefined) reasons.set(digest, why)
+  }
+  const dying = await dyingManifests(manifests, {
+    condemned: reasons.keys(),
+    isTagged: (digest) => tagged.has(digest),
+    isYoung: async (digest) => (await use.of(digest)) > run.cutoff,
+  })
+  return { tags: expired, untagged, dying: new Map(dying.map((each) => [each, reasons.get(each) ?? WITH_HOLDER])) }
+}
+
+const WITH_HOLDER = 'what it belongs to goes'
+
+/** A needed manifest that cannot be read might name anything: nothing of the repository can be told to be garbage. */
+function blocks({ digest, readable }: MarkedManifest, tagged: ReadonlySet<Digest>, { isLost }: Collection): boolean {
+  return !readable && (tagged.has(digest) || !isLost(digest))
+}
+
+/** Why a manifest without a tag goes unless something else needs it; `undefined`: it is kept. */
+async function reasonFor(
+  { digest, readable, orphanedAt, subject }: MarkedManifest,
+  { listed, rule, use, run }: { listed: boolean; rule: RetentionRule | undefined; use: LastUses; run: Collection },
+): Promise<string | undefined> {
+  if (!readable) return 'its bytes are gone'
+  if (orphanedAt !== undefined) return orphanedAt > run.cutoff ? undefined : 'what it belonged to was deleted'
+  const untaggedMs = rule?.untaggedMs
+  // A referrer has no tag of its own: it lives as long as its subject, and beyond it where that was never here.
+  if (untaggedMs === undefined || listed || subject !== undefined) return undefined
+  return (await use.of(digest)) < run.startedAt - untaggedMs ? 'it has had no tag for too long' : undefined
+}
+
+/** When manifests of one repository were last used, each looked up once. */
+class LastUses {
+  readonly #known = new Map<Digest, number>()
+
+  constructor(
+    private readonly repository: string,
+    private readonly run: Collection,
+  ) {}
+
+  async of(digest: Digest): Promise<number> {
+    const known = this.#known.get(digest)
+    if (known !== undefined) return known
+    await this.run.pace.step()
+    const at = (await lastUse(this.run, manifestLinkKey(this.repository, digest), digest)) ?? 0
+    this.#known.set(digest, at)
+    return at
+  }
+}
+
+async function untag(
+  repository: string,
+  { tags }: RepositoryMarks,
+  { tags: expired, untagged }: Plan,
+  run: Collection,
+): Promise<void> {
+  const going = tags.filter(({ tag }) => expired.has(tag))
+  for (let at = 0; at < going.length; at += TOGETHER) {
+    await run.pace.step()
+    const gone = await changing(repository, run, async () => {
+      const few: typeof going = []
+      for (const each of going.slice(at, at + TOGETHER)) {
+        if (await removeTag(repository, each, untagged.has(each.digest), run)) few.push(each)
+      }
+      return few
+    })
+    for (const { tag, digest } of gone) {
+      await run.found({ kind: 'tag', repository, tag, digest, why: expired.get(tag)! })
+    }
+  }
+}
+
+/** @returns false when it was put again meanwhile */
+async function removeTag(
+  repository: string,
+  { tag, digest, taggedAt }: RepositoryMarks['tags'][number],
+  lastOne: boolean,
+  { driver, events, startedAt, dryRun }: Collection,
+): Promise<boolean> {
+  const key = tagLinkKey(repository, tag)
+  const bytes = await driver.get(key)
+  const link = bytes && parseTagLink(bytes)
+  if (link?.digest !== digest || (link.taggedAt !== undefined && link.taggedAt !== taggedAt)) return false
+  if (dryRun) return true
+  // Written down before the tag goes: what stays for now, or is left by a kill, is known as garbage to the next run.
+  if (lastOne) await condemn(driver, manifestLinkKey(repository, digest), startedAt)
+  await driver.delete(key)
+  events.emit('tag.deleted', { repository: repositoryOf(repository) as Repository, tag })
+  return true
+}
+
+async function condemn(driver: Collection['driver'], key: string, at: number): Promise<void> {
+  const bytes = await driver.get(key)
+  const link = bytes && parseManifestLink(bytes)
+  if (link && link.orphanedAt === undefined) await driver.put(key, JSON.stringify({ ...link, orphanedAt: at }))
+}
+
+async function removeManifests(
+  repository: string,
+  { manifests }: RepositoryMarks,
+  dying: Plan['dying'],
+  run: Collection,
+): Promise<Set<Digest>> {
+  const gone = new Set<Digest>()
+  const spared = new Set<Digest>()
+  const dependents = new Dependents(manifests)
+  const going = [...dying.keys()]
+  for (let at = 0; at < going.length; at += TOGETHER) {
+    await run.pace.step()
+    const few = going.slice(at, at + TOGETHER)
+    await changing(repository, run, async () => {
+      for (const digest of few) {
+        if (spared.has(digest)) continue
+        if (await removeManifest(repository, manifests.get(digest)!, run)) gone.add(digest)
+        // It was used meanwhile, so what hangs on it is needed.
+        else dependents.reach([digest], spared)
+      }
+    })
+    for (const digest of few) {
+      if (!gone.has(digest)) continue
+      const { size } = manifests.get(digest)!
+      await run.found({ kind: 'manifest', repository, digest, bytes: size, why: dying.get(digest)! })
+    }
+  }
+  return gone
+}
+
+async function removeManifest(
+  repository: string,
+  { digest, subject }: MarkedManifest,
+  { driver, store, events, cutoff, dryRun }: Collection,
+): Promise<boolean> {
+  const removed = await store.unlessUsed(digest, cutoff, async () => {
+    if (dryRun) return true
+    if (subject) await driver.delete(referrerKey(repository, subject, digest))
+    await driver.delete(manifestLinkKey(repository, digest))
+    events.emit('manifest.deleted', { repository: repositoryOf(repository) as Repository, digest })
+    return true
+  })
+  return removed ?? false
+}
+
+/** Uploads write links to blobs without the repository's lock, so it is the blob's own that keeps this apart from them. */
+async function sweepBlobs(repository: string, staying: readonly MarkedManifest[], run: Collection): Promise<void> {
+  const unknown = staying.some(({ readable }) => !readable)
+  const needed = new DigestSet()
+  for (const { needs } of staying) for (const print of needs) needed.addPrint(print)
+  const candidates: Digest[] = []
+  for await (const { digest } of linksIn(run.driver, blobLinksPrefix(repository))) {
+    await run.pace.step()
+    if (unknown || needed.has(digest)) run.live.add(digest)
+    else candidates.push(digest)
+  }
+  for (const digest of candidates) {
+    await run.pace.step()
+    const bytes = await removeBlobLink(repository, digest, run)
+    if (bytes === undefined) run.live.add(digest)
+    else {
+      const why = run.isLost(digest) ? 'its bytes are gone' : 'no manifest names it'
+      await run.found({ kind: 'blob', repository, digest, bytes, why })
+    }
+  }
+}
+
+/** @returns the size of the blob; `undefined` when the link stays */
+function removeBlobLink(
+  repository: string,
+  digest: Digest,
+  { driver, store, cutoff, dryRun }: Collection,
+): Promise<number | undefined> {
+  const key = blobLinkKey(repository, digest)
+  return store.unlessUsed(digest, cutoff, async () => {
+    const link = await driver.stat(key)
+    if (!link || link.modifiedAt > cutoff) return undefined
+    const size = (await driver.stat(blobKey(digest)))?.size ?? 0
+    if (!dryRun) await driver.delete(key)
+    return size
+  })
+}
+
+/** A dry run changes nothing, so it holds nobody up. */
+function changing<Result>(
+  repository: string,
+  { changes, dryRun }: Collection,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  return dryRun ? work() : changes.alone(repository, work)
+}

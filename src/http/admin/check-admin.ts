@@ -1,0 +1,25 @@
+import type { FastifyRequest } from 'fastify'
+import type { Subject } from '../../auth/access-policy.js'
+import type { Login } from '../../auth/login.js'
+import { OciError } from '../../oci/errors.js'
+import { identify } from '../subject.js'
+
+export interface AdminAccess {
+  /** The policy that holds now. `checkAdmin` throws {OciError}. */
+  policy: () => { checkAdmin(subject: Subject): void }
+  /** Left out: nobody has a name. */
+  login?: Login
+}
+
+/**
+ * Whether a request may run the server. A page of another site, open in the browser of somebody who may, is not taken for him.
+ *
+ * @throws {OciError} DENIED, and whatever the policy says
+ */
+export async function checkAdmin({ policy, login }: AdminAccess, request: FastifyRequest): Promise<void> {
+  const { origin, host } = request.headers
+  if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) {
+    throw new OciError('DENIED', 'the admin API takes nothing from the pages of another site')
+  }
+  policy().checkAdmin(await identify(request, login, false))
+}

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest'
+import { dyingManifests } from '../../src/gc/liveness.js'
+import { type Digest, digestOf } from '../../src/oci/digest.js'
+
+const digest = (name: string) => digestOf(Buffer.from(name))
+
+/** Manifests by name: `a: 'b c'` is an index of b and c, `s: '>a'` refers to a. */
+function graph(parts: Record<string, string>) {
+  return new Map(
+    Object.entries(parts).map(([name, hangs]) => {
+      const subject = hangs.startsWith('>') ? digest(hangs.slice(1)) : undefined
+      const manifests = subject || hangs === '' ? [] : hangs.split(' ').map(digest)
+      return [digest(name), { digest: digest(name), manifests, subject }]
+    }),
+  )
+}
+
+async function dying(
+  parts: Record<string, string>,
+  { condemned, tagged = [], young = [] }: { condemned: string[]; tagged?: string[]; young?: string[] },
+): Promise<string[]> {
+  const names = new Map(Object.keys(parts).map((name) => [digest(name), name]))
+  const has = (list: string[]) => (each: Digest) => list.includes(names.get(each)!)
+  const gone = await dyingManifests(graph(parts), {
+    condemned: condemned.map(digest),
+    isTagged: has(tagged),
+    isYoung: async (each) => has(young)(each),
+  })
+  return gone.map((each) => names.get(each)!)
+}
+
+test.each<[string, Record<string, string>, Parameters<typeof dying>[1], string[]]>([
+  ['nothing is condemned, nothing goes', { a: '' }, { condemned: [] }, []],
+  ['what is condemned goes', { a: '', b: '' }, { condemned: ['a'] }, ['a']],
+  ['the children of an index go after it', { i: 'a b', a: '', b: '' }, { condemned: ['i'] }, ['i', 'b', 'a']],
+  ['a child with a tag stays', { i: 'a b', a: '', b: '' }, { condemned: ['i'], tagged: ['a'] }, ['i', 'b']],
+  ['a child of another index stays', { i: 'a', j: 'a', a: '' }, { condemned: ['i'] }, ['i']],
+  ['a condemned child of an index that stays stays', { i: 'a', a: '' }, { condemned: ['a'] }, []],
+  ['a nested index goes whole', { i: 'j', j: 'a', a: '' }, { condemned: ['i'] }, ['i', 'j', 'a']],
+  ['a referrer goes with its subject', { a: '', s: '>a', t: '>s' }, { condemned: ['a'] }, ['a', 's', 't']],
+  ['a referrer of what stays stays', { a: '', s: '>a' }, { condemned: ['s'] }, []],
+  ['a referrer of what is not here stays', { s: '>x' }, { condemned: [] }, []],
+  ['a young index holds its children', { i: 'a', a: '' }, { condemned: ['i', 'a'], young: ['i'] }, []],
+  ['a young child stays and holds nobody', { i: 'a b', a: '', b: '' }, { condemned: ['i'], young: ['a'] }, ['i', 'b']],
+  ['what an index names and is not here is nothing', { i: 'x' }, { condemned: ['i'] }, ['i']],
+])('%s', async (_case, parts, marks, gone) => {
+  expect(await dying(parts, marks)).toEqual(gone)
+})

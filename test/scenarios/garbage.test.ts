@@ -1,0 +1,346 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { request } from 'undici'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Finding, GcReport } from '../../src/gc/report.js'
+import { type Digest, digestOf } from '../../src/oci/digest.js'
+import { MEDIA_TYPES } from '../../src/oci/media-types.js'
+import { blobKey } from '../../src/storage/layout.js'
+import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
+import { type Pusher, pushContents, pusher } from '../helpers/push.js'
+import { filesBelow } from '../helpers/stored-files.js'
+import { type BuiltInUpstream, closeAll, startUpstream } from '../helpers/upstream.js'
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+describe('garbage', () => {
+  let hub: BuiltInUpstream
+  let mirror: Mirror
+  let folder: string | undefined
+  let push: Pusher
+  let ahead: number
+  const now = () => Date.now() + ahead
+
+  beforeEach(async () => {
+    ahead = 0
+    folder = undefined
+    hub = await startUpstream()
+    await start()
+  })
+  afterEach(closeAll)
+
+  async function start(gc: Record<string, unknown> = {}, local: Record<string, unknown> = {}) {
+    if (folder) await mirror.close()
+    const registries = { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }]) }
+    mirror = await startMirror({ registries, settings: { gc, local }, now, ...(folder && { storage: folder }) })
+    folder = mirror.storage
+    push = pusher(mirror.url)
+  }
+
+  const data = (...path: string[]) => join(mirror.storage, 'data', ...path)
+  const stored = () => filesBelow(data('blobs'))
+  const links = () => filesBelow(data('repositories'))
+  const status = async (path: string) => (await mirror.head(`/v2/${path}`)).status
+
+  async function put(repository: string, reference: string, content: Buffer, type?: string): Promise<Digest> {
+    const response = await push.manifest(repository, reference, content, type)
+    expect(response.status).toBe(201)
+    return digestOf(content)
+  }
+
+  const image = async (repository: string, reference: string, layers: string[], extra: object = {}) =>
+    put(repository, reference, await pushContents(push, repository, layers, extra))
+
+  /** Put by its digest. */
+  async function untagged(repository: string, layers: string[], extra: object = {}): Promise<Digest> {
+    const content = await pushContents(push, repository, layers, extra)
+    return put(repository, digestOf(content), content)
+  }
+
+  const describeManifest = (digest: Digest) => ({ mediaType: MEDIA_TYPES.ociManifest, digest, size: 1 })
+  const indexOf = (children: Digest[]) =>
+    Buffer.from(
+      JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: children.map(describeManifest) }),
+    )
+  const remove = async (path: string) => (await push.send('DELETE', `/v2/${path}`)).status
+
+  async function collect(query = ''): Promise<{ found: Finding[]; report: GcReport }> {
+    const { statusCode, body } = await request(`${mirror.url}/api/v1/gc${query}`, { method: 'POST' })
+    const text = await body.text()
+    if (statusCode !== 200) throw new Error(`${statusCode} ${text}`)
+    const lines = text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    return { found: lines.slice(0, -1).map((line) => line.found), report: lines.at(-1).report }
+  }
+
+  test('is what no manifest names, and goes when the grace period is over', async () => {
+    const kept = await image('local/app', 'v1', ['a layer'])
+    const stray = await push.blob('local/app', Buffer.from('a blob that no manifest names'))
+
+    expect((await collect()).found).toEqual([])
+    ahead = 2 * HOUR
+    const { found, report } = await collect()
+
+    expect(found).toMatchObject([
+      { kind: 'blob', repository: 'local/app', digest: stray, bytes: 29 },
+      { kind: 'content', digest: stray, bytes: 29 },
+    ])
+    expect(report).toMatchObject({ freedBytes: 29, damaged: 0 })
+    expect(await status(`local/app/blobs/${stray}`)).toBe(404)
+    expect(await status(`local/app/manifests/${kept}`)).toBe(200)
+    expect((await collect()).found).toEqual([])
+  })
+
+  test('is what only a deleted manifest named; what another one shares stays', async () => {
+    await image('local/app', 'v1', ['shared', 'of v1 alone'])
+    const v1 = digestOf(await pushContents(push, 'local/app', ['shared', 'of v1 alone']))
+    await image('local/app', 'v2', ['shared'])
+    await image('local/other', 'v1', ['shared'])
+    expect(await remove(`local/app/manifests/${v1}`)).toBe(202)
+    ahead = 2 * HOUR
+
+    await collect()
+
+    const layer = (text: string) => digestOf(Buffer.from(text))
+    expect(await status(`local/app/blobs/${layer('of v1 alone')}`)).toBe(404)
+    expect(await stored()).not.toContain(blobKey(v1).slice('blobs/'.length))
+    for (const repository of ['local/app', 'local/other']) {
+      expect(await status(`${repository}/blobs/${layer('shared')}`)).toBe(200)
+    }
+  })
+
+  test('an untagged manifest is none: somebody may use it by its digest', async () => {
+    const digest = await untagged('local/app', ['deployed by digest'])
+    ahead = 400 * DAY
+
+    expect((await collect()).found).toEqual([])
+
+    expect((await mirror.manifest('local/app', digest)).status).toBe(200)
+  })
+
+  test('of a deleted index the children go, but those with a tag or in another index; a script may delete them first', async () => {
+    const [alone, tagged, shared, scripted] = [
+      await untagged('local/app', ['amd64']),
+      await image('local/app', 'arm', ['arm64']),
+      await untagged('local/app', ['s390x']),
+      await untagged('local/app', ['riscv64']),
+    ]
+    const index = await put('local/app', 'v1', indexOf([alone, tagged, shared, scripted]), MEDIA_TYPES.ociIndex)
+    await put('local/app', 'v2', indexOf([shared]), MEDIA_TYPES.ociIndex)
+    ahead = 2 * HOUR
+
+    expect(await remove(`local/app/manifests/${index}`)).toBe(202)
+    expect((await collect()).found.filter(({ kind }) => kind === 'manifest')).toEqual([])
+    expect(await remove(`local/app/manifests/${scripted}`)).toBe(202)
+    ahead = 4 * HOUR
+    await collect()
+
+    expect(await status(`local/app/manifests/${alone}`)).toBe(404)
+    expect(await status(`local/app/manifests/${tagged}`)).toBe(200)
+    expect(await status(`local/app/manifests/${shared}`)).toBe(200)
+    expect(await status(`local/app/blobs/${digestOf(Buffer.from('amd64'))}`)).toBe(404)
+  })
+
+  test('a child that is pushed again after its index was deleted stays', async () => {
+    const child = await untagged('local/app', ['amd64'])
+    const index = await put('local/app', 'v1', indexOf([child]), MEDIA_TYPES.ociIndex)
+    await remove(`local/app/manifests/${index}`)
+    await untagged('local/app', ['amd64'])
+    ahead = 2 * HOUR
+
+    await collect()
+
+    expect(await status(`local/app/manifests/${child}`)).toBe(200)
+  })
+
+  test('referrers go with their subject, and stay where it was never here', async () => {
+    const subject = await image('local/app', 'v1', ['signed'])
+    const signature = await untagged('local/app', ['signature'], { subject: describeManifest(subject) })
+    const foreign = await untagged('local/app', ['sbom'], {
+      subject: describeManifest(digestOf(Buffer.from('elsewhere'))),
+    })
+    await remove(`local/app/manifests/${subject}`)
+    expect(await status(`local/app/manifests/${signature}`)).toBe(200)
+    ahead = 2 * HOUR
+
+    await collect()
+
+    expect(await status(`local/app/manifests/${signature}`)).toBe(404)
+    expect(await status(`local/app/manifests/${foreign}`)).toBe(200)
+    expect((await links()).filter((name) => name.includes('_referrers'))).toHaveLength(1)
+  })
+
+  test.each([
+    ['asked for by HEAD', async (digest: Digest) => void (await mirror.head(`/v2/local/app/blobs/${digest}`))],
+    [
+      'mounted',
+      async (digest: Digest) =>
+        void (await push.send('POST', `/v2/local/b/blobs/uploads/?mount=${digest}&from=local/app`)),
+    ],
+    ['pushed again', async () => void (await push.blob('local/app', Buffer.from('old')))],
+  ])('F135: an old blob that was just %s is there for the manifest', async (_case, use) => {
+    const digest = await push.blob('local/app', Buffer.from('old'))
+    ahead = DAY
+
+    await use(digest)
+    const { found } = await collect()
+
+    expect(found).toEqual([])
+    const manifest = await pushContents(push, 'local/app', ['old'])
+    expect((await push.manifest('local/app', 'v1', manifest)).status).toBe(201)
+  })
+
+  test('what the cache has as well stays as the cache has it', async () => {
+    const { layers } = hub.addImage('library/app', 'v1', { layers: [5000] })
+    const layer = layers[0]!
+    const fetched = await request(`${mirror.url}/v2/library/app/blobs/${layer}`)
+    const bytes = Buffer.from(await fetched.body.arrayBuffer())
+    await push.blob('local/app', bytes)
+    ahead = DAY
+
+    const { found } = await collect()
+
+    expect(found).toMatchObject([
+      { kind: 'blob', digest: layer, bytes: 5000 },
+      { kind: 'content', digest: layer, bytes: 0 },
+    ])
+    await hub.stop()
+    expect((await mirror.blob('library/app', layer)).headers['x-cache']).toBe('hit')
+    expect((await mirror.stats()).local.sizeBytes).toBe(0)
+  })
+
+  test('a reader that is open finishes, and nobody begins after it', async () => {
+    const digest = await push.blob('local/app', Buffer.alloc(32 * 1024 * 1024, 'x'))
+    const { body } = await request(`${mirror.url}/v2/local/app/blobs/${digest}`)
+    ahead = DAY
+
+    const { report } = await collect()
+    let bytes = 0
+    for await (const chunk of body) bytes += (chunk as Buffer).length
+
+    expect(report.freedBytes).toBe(32 * 1024 * 1024)
+    expect(bytes).toBe(32 * 1024 * 1024)
+    expect(await status(`local/app/blobs/${digest}`)).toBe(404)
+  })
+
+  test('a dry run lists what the run takes, and takes nothing', async () => {
+    await start({ retention: [{ repositories: 'local/**', keepLast: 1 }] })
+    for (const tag of ['a', 'b', 'c']) {
+      await image('local/app', tag, [tag])
+      ahead += 1000
+    }
+    await push.blob('local/deep/er', Buffer.from('stray'))
+    const signed = await untagged('local/app', ['sig'], {
+      subject: describeManifest(digestOf(await pushContents(push, 'local/app', ['a']))),
+    })
+    ahead += DAY
+    const before = [...(await stored()), ...(await links())]
+
+    const dry = await collect('?dryRun=true')
+    expect([...(await stored()), ...(await links())]).toEqual(before)
+    const real = await collect()
+
+    expect(real.found).toEqual(dry.found)
+    expect(real.found.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['tag', 'manifest', 'blob', 'content']))
+    expect(dry.report.freedBytes).toBe(real.report.freedBytes)
+    expect(real.found).toContainEqual(expect.objectContaining({ kind: 'manifest', digest: signed }))
+    expect((await mirror.get('/v2/local/app/tags/list')).text).toContain('["c"]')
+    expect((await collect()).found).toEqual([])
+    expect((await mirror.stats()).gc).toMatchObject({ found: { tag: 0 }, freedBytes: 0 })
+  })
+
+  test('a second run while one is under way is refused, and anybody but this machine', async () => {
+    const outside = await push.send('POST', '/api/v1/gc', { headers: { 'x-forwarded-for': '203.0.113.7' } })
+    const page = await push.send('POST', '/api/v1/gc', { headers: { origin: 'http://evil.example' } })
+    for (let n = 0; n < 50; n++) await push.blob('local/app', Buffer.from(`${n}`))
+    const two = await Promise.all([push.send('POST', '/api/v1/gc'), push.send('POST', '/api/v1/gc')])
+
+    expect([outside.status, page.status]).toEqual([403, 403])
+    expect(two.map(({ status }) => status).sort()).toEqual([200, 409])
+    expect(await two.find((each) => each.status === 409)!.text()).toContain('ask again when it has ended')
+  })
+
+  test('links of mirrored manifests that were evicted go, their tags stay', async () => {
+    const { manifest } = hub.addImage('library/app', 'v1', { layers: [1000] })
+    await mirror.manifest('library/app', 'v1')
+    const { manifest: other } = hub.addImage('library/other', 'v1', { layers: [1000] })
+    await mirror.manifest('library/other', 'v1')
+    const link = `docker.io/library/app/_manifests/${manifest.replace(':', '/')}`
+    await expect.poll(links).toContain(link)
+    await expect.poll(stored).toHaveLength(2)
+    await rm(data(blobKey(manifest)))
+    ahead = DAY
+
+    const { found } = await collect()
+
+    expect(found).toMatchObject([
+      { kind: 'manifest', repository: 'docker.io/library/app', digest: manifest },
+      { kind: 'row', digest: manifest },
+    ])
+    expect(await links()).toContain('docker.io/library/app/_tags/v1')
+    expect(await links()).toContain(`docker.io/library/other/_manifests/${other.replace(':', '/')}`)
+    expect((await mirror.manifest('library/app', manifest)).status).toBe(200)
+  })
+
+  test('where a needed manifest is damaged nothing of its repository goes', async () => {
+    const digest = await image('local/app', 'v1', ['a layer'])
+    await image('local/well', 'v1', ['another layer'])
+    await push.blob('local/app', Buffer.from('stray'))
+    await push.blob('local/well', Buffer.from('stray of another'))
+    await writeFile(data(blobKey(digest)), 'damaged')
+    ahead = DAY
+
+    const { found, report } = await collect()
+
+    expect(found.map((each) => 'repository' in each && each.repository)).not.toContain('local/app')
+    expect(report).toMatchObject({ damaged: 1, found: { blob: 1 } })
+  })
+
+  test('where all files are gone, a disk that is not there for example, no link goes', async () => {
+    await image('local/app', 'v1', ['a layer'])
+    await untagged('local/app', ['another'])
+    const before = await links()
+    await rm(data('blobs'), { recursive: true })
+    ahead = DAY
+
+    await collect()
+
+    expect(await links()).toEqual(before)
+  })
+
+  test('a namespace that was taken out of the configuration keeps what it has', async () => {
+    await start({}, { namespaces: ['local', 'team'] })
+    await image('team/app', 'v1', ['theirs'])
+    await start({}, { namespaces: ['local'] })
+    const before = await stored()
+    ahead = DAY
+
+    await collect()
+
+    expect(await stored()).toEqual(before)
+  })
+
+  test('what a crash leaves goes: rows without files, files without rows, empty folders', async () => {
+    await image('local/app', 'v1', ['a layer'])
+    const lost = await push.blob('local/app', Buffer.from('lost'))
+    const unknown = digestOf(Buffer.from('unknown'))
+    await rm(data(blobKey(lost)))
+    await start()
+    await mkdir(data('blobs/sha256', unknown.slice(7, 9)), { recursive: true })
+    await mkdir(data('repositories/local/empty/_manifests/sha256'), { recursive: true })
+    await writeFile(data(blobKey(unknown)), 'unknown')
+    ahead = DAY
+
+    const { found } = await collect()
+
+    expect(found).toMatchObject([
+      { kind: 'blob', digest: lost, bytes: 0, why: 'its bytes are gone' },
+      { kind: 'row', digest: lost },
+      { kind: 'content', digest: unknown },
+    ])
+    expect((await mirror.get('/v2/_catalog')).text).not.toContain('empty')
+  })
+})
