@@ -38,6 +38,9 @@ export interface MetadataIndex {
   /** It may be evicted no more (`cached`), or is no longer kept for a push (`pushed`). The row goes when neither holds. */
   drop(digest: Digest, role: 'cached' | 'pushed'): void
 
+  /** Writes what `work` changes in one go: all of it, or nothing when it throws. */
+  together(work: () => void): void
+
   /** Marks a blob and all it needs as used now; written in batches. */
   touch(digest: Digest): void
   /** Writes what `touch` has collected. */

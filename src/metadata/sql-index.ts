@@ -1,9 +1,12 @@
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, rmSync, statSync } from 'node:fs'
 import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
 import type { Digest } from '../oci/digest.js'
 import type { BlobRow, CacheTotals, MetadataIndex } from './metadata-index.js'
 import { MIGRATIONS } from './schema.js'
 
+/** Bytes of an index that is checked at each start; a larger one only after an unclean end. */
+const ALWAYS_CHECKED = 64 * 1024 * 1024
+const MEMORY = ':memory:'
 /** A touch is written at the latest when this many have gathered. */
 const TOUCH_BATCH = 1000
 /** Files take whole blocks; a manifest's link takes one more. */
@@ -46,7 +49,7 @@ export class SqlIndex implements MetadataIndex {
     try {
       return { ...SqlIndex.#begin(file, now), fresh: !existed }
     } catch (trouble) {
-      const place = isUnwritable(trouble) ? ':memory:' : file
+      const place = isUnwritable(trouble) ? MEMORY : file
       if (place === file) for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
       return { ...SqlIndex.#begin(place, now), fresh: true, trouble: { error: trouble, inMemory: place !== file } }
     }
@@ -55,7 +58,8 @@ export class SqlIndex implements MetadataIndex {
   static #begin(file: string, now: () => number): { index: SqlIndex; clean: boolean } {
     const index = new SqlIndex(openDatabase(file), now)
     const clean = index.getValue('closed') === 'clean'
-    if (!clean) index.#check()
+    // A page may be damaged although the end was an orderly one; reading so much takes a tenth of a second or so.
+    if (!clean || (file !== MEMORY && statSync(file).size <= ALWAYS_CHECKED)) index.#check()
     index.setValue('closed', 'no')
     return { index, clean }
   }
@@ -99,6 +103,10 @@ export class SqlIndex implements MetadataIndex {
       const { changes } = this.#statements.dropUnneeded.run(digest)
       if (Number(changes) > 0) this.#statements.dropChildren.run(digest)
     })
+  }
+
+  together(work: () => void): void {
+    this.#transaction(work)
   }
 
   touch(digest: Digest): void {
@@ -172,7 +180,7 @@ export class SqlIndex implements MetadataIndex {
     }
   }
 
-  /** @throws when a page of the file is damaged; reads all of it, so only after an unclean end */
+  /** @throws when a page of the file is damaged; reads all of it */
   #check(): void {
     const { quick_check: verdict } = this.#db.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
     if (verdict === 'ok') return
@@ -200,6 +208,8 @@ export class SqlIndex implements MetadataIndex {
   }
 
   #transaction(work: () => void): void {
+    // Several changes together are one transaction.
+    if (this.#db.isTransaction) return void work()
     this.#db.exec('BEGIN IMMEDIATE')
     try {
       work()

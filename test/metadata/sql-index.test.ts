@@ -63,6 +63,24 @@ describe('rows', () => {
     expect(index.rowsAfter(second.at(-1), 3)).toEqual([])
   })
 
+  test('are changed together or not at all, and the totals with them', () => {
+    pushed('a')
+    const half = () =>
+      index.together(() => {
+        pushed('b')
+        throw new Error('half way')
+      })
+    expect(half).toThrow('half way')
+    expect([index.find(digest('b')), index.pushedBytes()]).toEqual([undefined, 5000])
+
+    index.together(() => {
+      pushed('b')
+      index.drop(digest('a'), 'pushed')
+    })
+
+    expect([index.find(digest('a')), index.pushedBytes()]).toEqual([undefined, 5000])
+  })
+
   test('tell a use before it is written', () => {
     pushed('a')
     clock += 5000
