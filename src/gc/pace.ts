@@ -2,7 +2,7 @@ import { setTimeout as rest } from 'node:timers/promises'
 
 /** Of a slice, the part that is worked; the rest is everybody else's. */
 const WORK_MS = 5
-const REST_MS = 5
+const REST_MS = 2
 
 /** The server is stopping, and what was under way ends before it is done. */
 export class StoppedError extends Error {
