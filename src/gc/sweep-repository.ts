@@ -1,5 +1,5 @@
 import type { Digest } from '../oci/digest.js'
-import type { Repository, Tag } from '../oci/reference.js'
+import type { Repository } from '../oci/reference.js'
 import {
   blobKey,
   blobLinkKey,
@@ -11,12 +11,13 @@ import {
 } from '../storage/layout.js'
 import { parseManifestLink, parseTagLink } from '../storage/links.js'
 import { linksIn } from '../storage/walk.js'
-import { type Collection, lastUse } from './collection.js'
+import type { Collection } from './collection.js'
 import { DigestSet } from './digest-set.js'
-import { Dependents, dyingManifests } from './liveness.js'
+import { Dependents } from './liveness.js'
 import { type MarkedManifest, markRepository, type RepositoryMarks } from './mark.js'
+import { type Plan, planFor } from './plan.js'
 import { sweepReferrers } from './referrers.js'
-import { expiredTags, type RetentionRule } from './retention.js'
+import type { RetentionRule } from './retention.js'
 
 /** Changes made under a repository's lock at a time: pushes to it get their turn in between. */
 const TOGETHER = 16
@@ -31,91 +32,13 @@ export async function sweepRepository(
   run: Collection,
 ): Promise<void> {
   const marks = await markRepository(repository, run)
-  const expired = await plan(repository, marks, rule, run)
-  await untag(repository, marks, expired, run)
-  const gone = await removeManifests(repository, marks, expired.dying, run)
+  const plan = await planFor(repository, marks, rule, run)
+  await untag(repository, marks, plan, run)
+  const gone = await removeManifests(repository, marks, plan, run)
   const staying = [...marks.manifests.values()].filter(({ digest }) => !gone.has(digest))
   for (const { digest } of staying) run.live.add(digest)
   await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
   await sweepBlobs(repository, staying, run)
-}
-
-interface Plan {
-  /** Why each tag goes. */
-  tags: Map<Tag, string>
-  /** Manifests that have no tag once those are gone. */
-  untagged: Set<Digest>
-  /** Why each manifest goes, in an order in which nothing goes after what hangs on it. */
-  dying: Map<Digest, string>
-}
-
-async function plan(
-  repository: string,
-  { manifests, tags }: RepositoryMarks,
-  rule: RetentionRule | undefined,
-  run: Collection,
-): Promise<Plan> {
-  const expired = rule ? expiredTags(tags, rule, run.startedAt) : new Map<Tag, string>()
-  for (const { tag, taggedAt } of tags) if (taggedAt > run.cutoff) expired.delete(tag)
-  const tagged = new Set(tags.filter(({ tag }) => !expired.has(tag)).map(({ digest }) => digest))
-  const untagged = new Set(tags.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)))
-  const damaged = [...manifests.values()].filter((each) => blocks(each, tagged, run))
-  for (const { digest } of damaged) run.damaged(repository, digest)
-  if (damaged.length > 0) return { tags: expired, untagged, dying: new Map() }
-  const use = new LastUses(repository, run)
-  const reasons = new Map([...untagged].map((digest) => [digest, 'its last tag went']))
-  const listed = new Set([...manifests.values()].flatMap((each) => [...each.manifests]))
-  for (const each of manifests.values()) {
-    const { digest } = each
-    if (tagged.has(digest) || reasons.has(digest)) continue
-    const why = await reasonFor(each, { listed: listed.has(digest), rule, use, run })
-    if (why !== undefined) reasons.set(digest, why)
-  }
-  const dying = await dyingManifests(manifests, {
-    condemned: reasons.keys(),
-    isTagged: (digest) => tagged.has(digest),
-    isYoung: async (digest) => (await use.of(digest)) > run.cutoff,
-  })
-  return { tags: expired, untagged, dying: new Map(dying.map((each) => [each, reasons.get(each) ?? WITH_HOLDER])) }
-}
-
-const WITH_HOLDER = 'what it belongs to goes'
-
-/** A needed manifest that cannot be read might name anything: nothing of the repository can be told to be garbage. */
-function blocks({ digest, readable }: MarkedManifest, tagged: ReadonlySet<Digest>, { isLost }: Collection): boolean {
-  return !readable && (tagged.has(digest) || !isLost(digest))
-}
-
-/** Why a manifest without a tag goes unless something else needs it; `undefined`: it is kept. */
-async function reasonFor(
-  { digest, readable, orphanedAt, subject }: MarkedManifest,
-  { listed, rule, use, run }: { listed: boolean; rule: RetentionRule | undefined; use: LastUses; run: Collection },
-): Promise<string | undefined> {
-  if (!readable) return 'its bytes are gone'
-  if (orphanedAt !== undefined) return orphanedAt > run.cutoff ? undefined : 'what it belonged to was deleted'
-  const untaggedMs = rule?.untaggedMs
-  // A referrer has no tag of its own: it lives as long as its subject, and beyond it where that was never here.
-  if (untaggedMs === undefined || listed || subject !== undefined) return undefined
-  return (await use.of(digest)) < run.startedAt - untaggedMs ? 'it has had no tag for too long' : undefined
-}
-
-/** When manifests of one repository were last used, each looked up once. */
-class LastUses {
-  readonly #known = new Map<Digest, number>()
-
-  constructor(
-    private readonly repository: string,
-    private readonly run: Collection,
-  ) {}
-
-  async of(digest: Digest): Promise<number> {
-    const known = this.#known.get(digest)
-    if (known !== undefined) return known
-    await this.run.pace.step()
-    const at = (await lastUse(this.run, manifestLinkKey(this.repository, digest), digest)) ?? 0
-    this.#known.set(digest, at)
-    return at
-  }
 }
 
 async function untag(
@@ -152,7 +75,7 @@ async function removeTag(
   const link = bytes && parseTagLink(bytes)
   if (link?.digest !== digest || (link.taggedAt !== undefined && link.taggedAt !== taggedAt)) return false
   if (dryRun) return true
-  // Written down before the tag goes: what stays for now, or is left by a kill, is known as garbage to the next run.
+  // Before the tag goes, for the same reason as below.
   if (lastOne) await condemn(driver, manifestLinkKey(repository, digest), startedAt)
   await driver.delete(key)
   events.emit('tag.deleted', { repository: repositoryOf(repository) as Repository, tag })
@@ -168,7 +91,7 @@ async function condemn(driver: Collection['driver'], key: string, at: number): P
 async function removeManifests(
   repository: string,
   { manifests }: RepositoryMarks,
-  dying: Plan['dying'],
+  { dying, tagged }: Plan,
   run: Collection,
 ): Promise<Set<Digest>> {
   const gone = new Set<Digest>()
@@ -181,7 +104,8 @@ async function removeManifests(
     await changing(repository, run, async () => {
       for (const digest of few) {
         if (spared.has(digest)) continue
-        if (await removeManifest(repository, manifests.get(digest)!, run)) gone.add(digest)
+        const left = dependents.of(digest).filter((each) => !tagged.has(each))
+        if (await removeManifest(repository, manifests.get(digest)!, left, run)) gone.add(digest)
         // It was used meanwhile, so what hangs on it is needed.
         else dependents.reach([digest], spared)
       }
@@ -195,13 +119,17 @@ async function removeManifests(
   return gone
 }
 
+/** @param left what hangs on it and has no tag */
 async function removeManifest(
   repository: string,
   { digest, subject }: MarkedManifest,
-  { driver, store, events, cutoff, dryRun }: Collection,
+  left: readonly Digest[],
+  { driver, store, events, startedAt, cutoff, dryRun }: Collection,
 ): Promise<boolean> {
   const removed = await store.unlessUsed(digest, cutoff, async () => {
     if (dryRun) return true
+    // What is too young to go with it, or outlives a kill, must be known as garbage to the next run.
+    for (const each of left) await condemn(driver, manifestLinkKey(repository, each), startedAt)
     if (subject) await driver.delete(referrerKey(repository, subject, digest))
     await driver.delete(manifestLinkKey(repository, digest))
     events.emit('manifest.deleted', { repository: repositoryOf(repository) as Repository, digest })
