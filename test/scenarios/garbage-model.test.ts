@@ -51,7 +51,7 @@ const action = fc.oneof(
       midway: fc.boolean(),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ do: is('blob'), repository, blob }) },
+  { weight: 3, arbitrary: fc.record({ do: is('blob'), repository, blob }) },
   { weight: 1, arbitrary: fc.record({ do: is('mount'), repository, from: repository, blob }) },
   { weight: 2, arbitrary: fc.record({ do: is('pull'), repository, tag }) },
   { weight: 2, arbitrary: fc.record({ do: is('untag'), repository, tag }) },
@@ -63,7 +63,7 @@ const step = fc.oneof(
     weight: 6,
     arbitrary: fc.record({ kind: is('together'), actions: fc.array(action, { minLength: 1, maxLength: 5 }) }),
   },
-  { weight: 2, arbitrary: fc.record({ kind: is('later'), hours: fc.constantFrom(0.5, 2) }) },
+  { weight: 3, arbitrary: fc.record({ kind: is('later'), hours: fc.constantFrom(0.5, 2) }) },
   { weight: 1, arbitrary: fc.record({ kind: is('restart') }) },
   { weight: 1, arbitrary: fc.record({ kind: is('settle') }) },
 ) as fc.Arbitrary<Step>

@@ -32,7 +32,7 @@ describe('garbage', () => {
 
   async function start(gc: Record<string, unknown> = {}, local: Record<string, unknown> = {}) {
     if (folder) await mirror.close()
-    const registries = { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }]) }
+    const registries = { 'docker.io': registry([{ name: 'hub', url: hub.url, role: 'origin' }], { attach: true }) }
     mirror = await startMirror({ registries, settings: { gc, local }, now, ...(folder && { storage: folder }) })
     folder = mirror.storage
     push = pusher(mirror.url)
@@ -321,6 +321,43 @@ describe('garbage', () => {
     await collect()
 
     expect(await stored()).toEqual(before)
+  })
+
+  test('what is attached to a mirrored image stays until it is deleted, whatever the rules; then it goes', async () => {
+    await start({ retention: [{ repositories: '**', keepLast: 0, untagged: '1m' }] })
+    const { manifest: subject } = hub.addImage('library/app', 'v1', { layers: [1000] })
+    const layer = await push.blob('library/app', Buffer.from('an SBOM'))
+    const stray = await push.blob('library/app', Buffer.from('stray'))
+    const described = { mediaType: 'application/spdx+json', digest: layer, size: 7 }
+    const content = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPES.ociManifest,
+        config: described,
+        layers: [described],
+        subject: describeManifest(subject),
+      }),
+    )
+    const sbom = await put('library/app', digestOf(content), content)
+    const pulled = async () => (await mirror.manifest('library/app', sbom)).status
+    ahead = DAY
+
+    const first = await collect()
+    expect(first.found).toMatchObject([
+      { kind: 'blob', repository: 'docker.io/library/app', digest: stray },
+      { kind: 'content', digest: stray },
+    ])
+    expect(await pulled()).toBe(200)
+    expect(await remove(`library/app/manifests/${sbom}`)).toBe(202)
+    ahead = 3 * DAY
+    const { found } = await collect()
+
+    expect(found).toMatchObject([
+      { kind: 'blob', repository: 'docker.io/library/app', digest: layer },
+      { kind: 'content' },
+      { kind: 'content' },
+    ])
+    expect(await pulled()).toBe(404)
   })
 
   test('what a crash leaves goes: rows without files, files without rows, empty folders', async () => {
