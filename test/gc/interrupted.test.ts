@@ -104,7 +104,9 @@ async function tags(at: string): Promise<Record<string, boolean>> {
   return Object.fromEntries(states)
 }
 
-test('killed after any of its changes a run leaves every tag whole, and the next one takes the rest', async () => {
+test('killed after any of its changes a run leaves every tag whole, and the next one takes the rest', {
+  timeout: 90_000,
+}, async () => {
   const whole = join(folder.path, 'whole')
   const done = join(folder.path, 'done')
   await cp(whole, done, { recursive: true })
