@@ -135,6 +135,7 @@ describe('/stats after an hour of mixed traffic', () => {
       (sum, bytes) => sum + (Math.ceil(bytes / BLOCK) + 1) * BLOCK,
       0,
     )
+    const pushedBytes = pushed.layers[0]!.size + config + Buffer.byteLength(manifest)
     const { since, uptimeSeconds, upstreams: asked, ...document } = seen
     expect(document).toEqual({
       ...tally.document(fromUpstream()),
@@ -150,7 +151,9 @@ describe('/stats after an hour of mixed traffic', () => {
       local: {
         repositories: 1,
         tags: 1,
-        sizeBytes: pushed.layers[0]!.size + config + Buffer.byteLength(manifest),
+        sizeBytes: pushedBytes,
+        pushes: { blobs: 2, manifests: 1, bytes: pushedBytes },
+        deletes: 0,
       },
     })
     expect(asked).toMatchObject([
