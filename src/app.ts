@@ -1,5 +1,4 @@
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { AccessPolicy } from './auth/access-policy.js'
 import { Login } from './auth/login.js'
@@ -8,9 +7,10 @@ import { Eviction } from './cache/eviction.js'
 import { HotContent } from './cache/hot-content.js'
 import { ManifestCache } from './cache/manifest-cache.js'
 import { PartFolder } from './cache/part-folder.js'
-import type { Config } from './config/schema.js'
+import type { Config } from './config/config.js'
 import { EventBus } from './events.js'
 import { GarbageCollection } from './gc/garbage-collection.js'
+import { drain } from './http/drain.js'
 import { createServer } from './http/server.js'
 import { blobWriteHandlers } from './http/v2/blob-writes.js'
 import { blobHandlers } from './http/v2/blobs.js'
@@ -22,8 +22,8 @@ import { BufferPool } from './lib/buffer-pool.js'
 import { Complaint } from './lib/complaint.js'
 import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
-import { type RebuildReport, rebuild } from './metadata/rebuild.js'
-import { SqlIndex } from './metadata/sql-index.js'
+import { openIndex, reconcile } from './metadata/open-index.js'
+import type { SqlIndex } from './metadata/sql-index.js'
 import type { Repository } from './oci/reference.js'
 import { MirroredRegistries, type RegistrySettings } from './proxy/mirrored-registries.js'
 import { PrefetchQueue } from './proxy/prefetch-queue.js'
@@ -36,8 +36,6 @@ import { prepareStorage, type Storage, StorageError } from './storage/prepare.js
 
 export { StorageError }
 
-/** Running requests have this long to end when the server stops: less than the 10 s of `docker stop`. */
-const DRAIN_MS = 8_000
 const FLUSH_EVERY_MS = 5_000
 const SWEEP_EVERY_MS = 10 * 60_000
 const HOT_TAGS_EVERY_MS = 2_000
@@ -67,11 +65,12 @@ export interface App {
 export async function buildApp(config: Config, log: Logger, now: () => number = Date.now): Promise<App> {
   const storage = await prepareStorage(config.storage.path)
   const events = new EventBus({ onListenerError: (err) => log.error({ err }, 'an observer failed') })
-  const index = openIndex(storage, log, now)
+  const index = openIndex({ ...storage, log, now })
   const isLocal = (name: string) => isPushedTo(name, config.local.namespaces)
   // A namespace that is taken out of the configuration keeps what it has.
   const isPushed = (name: string) => !isMirrored(name)
-  if (index.fresh) report(log, await rebuild({ driver: storage.driver, index: index.index, isLocal: isPushed }))
+  const reconciled = () => reconcile({ driver: storage.driver, index: index.index, isLocal: isPushed, log })
+  if (index.fresh) await reconciled()
 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
@@ -167,8 +166,8 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   garbage.start()
   statistics.start()
   cache.eviction.kick()
-  const reconciling =
-    index.clean || index.fresh ? undefined : reconcile({ storage, index: index.index, isLocal: isPushed, log })
+  // After an unclean end rows may be missing for what was published last: they are found off the request path.
+  const reconciling = index.clean || index.fresh ? undefined : reconciled().catch(onError)
 
   const close = async () => {
     queue.stop()
@@ -204,16 +203,6 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       return closing
     },
   }
-}
-
-function openIndex(storage: Storage, log: Logger, now: () => number) {
-  const opened = SqlIndex.open({ file: storage.indexFile, now })
-  const { trouble } = opened
-  const reason = (trouble?.error as Error | undefined)?.message
-  if (trouble?.inMemory)
-    log.warn({ reason }, 'index.db cannot be written: until the next start recency is kept in memory')
-  else if (trouble) log.warn({ reason }, 'index.db was damaged and is made anew from the stored files')
-  return opened
 }
 
 interface CacheParts {
@@ -267,42 +256,4 @@ function buildRoutes({ config, mirrored, local }: RouteParts): RouteTable {
     localNamespaces: config.local.namespaces,
     local: (repository) => local.source(repository),
   })
-}
-
-/** After an unclean end rows may be missing for what was published last: they are found off the request path. */
-async function reconcile({
-  storage,
-  index,
-  isLocal,
-  log,
-}: {
-  storage: Storage
-  index: SqlIndex
-  isLocal: (name: string) => boolean
-  log: Logger
-}) {
-  try {
-    report(log, await rebuild({ driver: storage.driver, index, isLocal }))
-  } catch (err) {
-    log.error({ err }, 'comparing the index with the stored files failed')
-  }
-}
-
-function report(log: Logger, found: RebuildReport): void {
-  if (found.added > 0) log.info(found, 'index brought in line with the stored files')
-}
-
-/** Ends idle connections at once and busy ones when they are done, or after `DRAIN_MS`. */
-async function drain(server: ReturnType<typeof createServer>): Promise<void> {
-  const closed = server.close()
-  const idle = setInterval(() => server.server.closeIdleConnections(), 50)
-  const limit = new AbortController()
-  try {
-    await Promise.race([closed, delay(DRAIN_MS, undefined, { signal: limit.signal })])
-    server.server.closeAllConnections()
-    await closed
-  } finally {
-    limit.abort()
-    clearInterval(idle)
-  }
 }

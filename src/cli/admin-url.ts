@@ -1,4 +1,4 @@
-import type { Config } from '../config/schema.js'
+import type { Config } from '../config/config.js'
 
 /** Where the server of a configuration is asked from this machine. */
 export function adminUrl({ server: { host, port } }: Pick<Config, 'server'>): string {

@@ -1,5 +1,5 @@
+import type { Config, RegistryConfig } from '../config/config.js'
 import { ConfigError, DEFAULT_FILE, type LoadOptions, loadConfig } from '../config/load.js'
-import type { Config, RegistryConfig } from '../config/schema.js'
 
 export interface CheckConfigOptions extends LoadOptions {
   /** Takes the report, a line at a time, without line ends. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
+import type { Config } from '../config/config.js'
 import { ConfigError } from '../config/load.js'
 import { planReload } from '../config/reload.js'
-import type { Config } from '../config/schema.js'
 
 export interface ReloaderDeps {
   /** The configuration that is in effect. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Config, RegistryConfig } from './schema.js'
+import type { Config, RegistryConfig } from './config.js'
 
 /** What a file that was read again comes to; all by name, so that nothing here is secret. */
 export interface ReloadPlan {

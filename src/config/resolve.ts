@@ -1,7 +1,8 @@
 import { resolve } from 'node:path'
+import type { Config, RegistryConfig, RetentionConfig, TagRuleConfig, UpstreamConfig } from './config.js'
 import { egressOf } from './egress.js'
 import { upstreamName } from './names.js'
-import type { Config, FileConfig, RegistryConfig, RetentionConfig, TagRuleConfig, UpstreamConfig } from './schema.js'
+import type { FileConfig } from './schema.js'
 import { DOCKER_HUB, DOCKER_HUB_ALIASES } from './shipped.js'
 
 type FileRegistry = FileConfig['registries'][string]
