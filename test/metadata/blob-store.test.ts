@@ -107,7 +107,9 @@ describe('a blob that comes', () => {
     await expect(failing.put(content, { digest, manifest: false }, 'cached')).rejects.toThrow('no room')
 
     expect(store.find(digest, 'cached')).toBeDefined()
-    expect(await digestIn(await store.open(digest, 'cached'))).toBe(digest)
+    const blob = await store.open(digest, 'cached')
+    expect(await digestIn(blob)).toBe(digest)
+    await blob!.close()
   })
 
   test('is found by who asks while it is on its way, and not taken for lost', async () => {
