@@ -1,18 +1,14 @@
-import { isIPv6 } from 'node:net'
 import type { Logger } from 'pino'
 import { ANYBODY } from '../lib/htpasswd.js'
 import type { Credential } from './access-policy.js'
 import type { AccessRule } from './access-rules.js'
+import { Attempts, type Origin } from './attempts.js'
 import { HtpasswdFile } from './htpasswd-file.js'
 import { Passwords } from './passwords.js'
-import { Throttle } from './throttle.js'
 import { loadTokenKey } from './token-key.js'
 import { type IssuedToken, type TokenContent, Tokens } from './tokens.js'
 
-/** Wrong passwords that an address may give at once, and then one in so long. */
-const FAILURES = { allowance: 10, refillMs: 6_000 }
-/** A proxy speaks for many; whoever only says to be one gains no more than this. */
-const PROXY_FAILURES = { allowance: 200, refillMs: 300 }
+/** Of all addresses, each of which has one; more do not come to their turn in good time. */
 const CHECKS_WAITING = 100
 
 export interface LoginDeps {
@@ -28,12 +24,6 @@ export interface LoginSettings {
   htpasswd?: string | undefined
   access?: readonly AccessRule[] | undefined
   admins?: readonly string[] | undefined
-}
-
-/** Whence a request came: the socket's address, and what a proxy there says it speaks for. */
-export interface Origin {
-  address: string
-  forwardedFor?: string | undefined
 }
 
 /** A name and a password, as they came in. */
@@ -52,16 +42,14 @@ export interface Identity {
 export class Login {
   readonly #deps: LoginDeps
   readonly #passwords: Passwords
-  readonly #clients: Throttle
-  readonly #proxies: Throttle
+  readonly #attempts: Attempts<boolean | Throttled>
   #file: HtpasswdFile | undefined
   #tokens: Promise<Tokens> | undefined
 
   constructor(deps: LoginDeps) {
     this.#deps = deps
     this.#passwords = new Passwords(deps)
-    this.#clients = new Throttle({ ...FAILURES, now: deps.now })
-    this.#proxies = new Throttle({ ...PROXY_FAILURES, now: deps.now })
+    this.#attempts = new Attempts(deps)
   }
 
   /** Takes another configuration; users of the rules that are not in the file are told. */
@@ -98,20 +86,32 @@ export class Login {
     return account ? this.signIn(account, origin, spare) : FOREIGN
   }
 
-  /** Checks a password. @param spare as in `identify` */
-  async signIn(account: Account, origin: Origin, spare: boolean): Promise<Identity> {
+  /**
+   * Checks a password; the same one of an address that is asked for several times at once is checked once.
+   *
+   * @param spare as in `identify`
+   */
+  async signIn({ name, password }: Account, origin: Origin, spare: boolean): Promise<Identity> {
     if (!this.#file) return FOREIGN
     const users = await this.#file.users()
-    const retryAfterSeconds = this.#waitSeconds(origin)
-    if (retryAfterSeconds > 0) return { credential: { kind: 'throttled', retryAfterSeconds } }
-    const { name, password } = account
-    const remembered = this.#passwords.remembered(users, name, password)
-    if (remembered) return { user: name, credential: { kind: 'password' } }
-    if (remembered === undefined || !spare) this.#count(origin, 'spend')
-    if (remembered === false) return FOREIGN
-    if (!(await this.#passwords.check(users, name, password))) return FOREIGN
-    this.#count(origin, 'refund')
-    return { user: name, credential: { kind: 'password' } }
+    const throttled = this.#throttled(origin)
+    if (throttled) return { credential: throttled }
+    let counted = spare
+    const right =
+      this.#passwords.remembered(users, name, password) ??
+      (await this.#attempts.inTurn(origin, this.#passwords.keyOf(users, name, password), async () => {
+        const throttled = this.#throttled(origin)
+        if (throttled) return throttled
+        const right = await this.#passwords.check(users, name, password)
+        // Before the next one's turn. What nobody has known to be wrong counts in any case.
+        if (!right) this.#attempts.failed(origin)
+        counted = true
+        return right
+      }))
+    if (right === true) return { user: name, credential: { kind: 'password' } }
+    if (right !== false) return { credential: right }
+    if (!counted) this.#attempts.failed(origin)
+    return FOREIGN
   }
 
   async issue(content: TokenContent): Promise<IssuedToken> {
@@ -134,19 +134,13 @@ export class Login {
     return this.#tokens
   }
 
-  #waitSeconds({ address, forwardedFor }: Origin): number {
-    if (this.#passwords.waiting > CHECKS_WAITING) return 1
-    const waitMs = forwardedFor
-      ? Math.max(this.#clients.waitMs(networkOf(forwardedFor)), this.#proxies.waitMs(address))
-      : this.#clients.waitMs(networkOf(address))
-    return Math.ceil(waitMs / 1000)
-  }
-
-  #count({ address, forwardedFor }: Origin, what: 'spend' | 'refund'): void {
-    this.#clients[what](networkOf(forwardedFor ?? address))
-    if (forwardedFor) this.#proxies[what](address)
+  #throttled(origin: Origin): Throttled | undefined {
+    const waitMs = this.#passwords.waiting > CHECKS_WAITING ? 1000 : this.#attempts.waitMs(origin)
+    return waitMs > 0 ? { kind: 'throttled', retryAfterSeconds: Math.ceil(waitMs / 1000) } : undefined
   }
 }
+
+type Throttled = Extract<Credential, { kind: 'throttled' }>
 
 const FOREIGN: Identity = { credential: { kind: 'foreign' } }
 
@@ -155,19 +149,4 @@ function parseBasic(value: string): Account | undefined {
   const text = Buffer.from(value, 'base64').toString('utf8')
   const colon = text.indexOf(':')
   return colon > 0 ? { name: text.slice(0, colon), password: text.slice(colon + 1) } : undefined
-}
-
-/** Of IPv6 the network, since a client has as many addresses there as it likes. */
-function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
-  if (mapped) return mapped[1]!
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.split('%', 1)[0]!.split('::')
-  const groups = head.split(':').filter(Boolean)
-  const after = tail?.split(':').filter(Boolean) ?? []
-  const whole = [...groups, ...Array<string>(Math.max(0, 8 - groups.length - after.length)).fill('0'), ...after]
-  return whole
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ''))
-    .join(':')
 }

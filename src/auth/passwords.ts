@@ -33,12 +33,12 @@ export class Passwords {
 
   /** What is remembered of this name and password, for as long as the user's hash is the same. */
   remembered(users: Users, name: string, password: string): boolean | undefined {
-    return this.#answers.get(this.#keyOf(users, name, password))
+    return this.#answers.get(this.keyOf(users, name, password))
   }
 
   /** An unknown name takes as long as a known one. */
   async check(users: Users, name: string, password: string): Promise<boolean> {
-    const key = this.#keyOf(users, name, password)
+    const key = this.keyOf(users, name, password)
     return this.#running.run(key, async () => {
       const right = await this.#turn(() => compare(users, name, password))
       this.#answers.set(key, right)
@@ -46,7 +46,8 @@ export class Passwords {
     })
   }
 
-  #keyOf(users: Users, name: string, password: string): string {
+  /** What stands for a name and password, and changes with the user's hash; it tells nothing of them. */
+  keyOf(users: Users, name: string, password: string): string {
     const parts = JSON.stringify([name, password, users.get(name) ?? ''])
     return createHmac('sha256', this.#key).update(parts).digest('base64')
   }

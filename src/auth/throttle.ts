@@ -26,18 +26,9 @@ export class Throttle {
     return Math.max(0, this.#debtMs(address) - (allowance - 1) * refillMs)
   }
 
-  /** Counts a failure; before an attempt, so that many at once are no way around it. */
+  /** Counts a failure. */
   spend(address: string): void {
-    this.#set(address, this.#debtMs(address) + this.#deps.refillMs)
-  }
-
-  /** It was no failure after all. */
-  refund(address: string): void {
-    this.#set(address, Math.max(0, this.#debtMs(address) - this.#deps.refillMs))
-  }
-
-  #set(address: string, debtMs: number): void {
-    this.#debts.set(address, { debtMs, at: this.#deps.now() })
+    this.#debts.set(address, { debtMs: this.#debtMs(address) + this.#deps.refillMs, at: this.#deps.now() })
   }
 
   #debtMs(address: string): number {

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Subject } from '../auth/access-policy.js'
-import type { Login, Origin } from '../auth/login.js'
+import type { Origin } from '../auth/attempts.js'
+import type { Login } from '../auth/login.js'
 import { isInternalAddress } from '../lib/hosts.js'
 
 const LOOPBACK = /^(?:127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/

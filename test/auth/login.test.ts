@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { Login, type Origin } from '../../src/auth/login.js'
+import type { Origin } from '../../src/auth/attempts.js'
+import { Login } from '../../src/auth/login.js'
 import { basic, htpasswd } from '../helpers/users.js'
 
 let folder: string
@@ -94,6 +95,29 @@ describe('a password', () => {
     for (let i = 0; i < 30; i++) expect(await signIn('bob', 'geheim')).toEqual(['bob', 'password'])
 
     expect(await signIn('alice', 'geheim')).toEqual(['alice', 'password'])
+  })
+
+  test('right ones at once are all right, of one user or of many, and when they are forgotten again', async () => {
+    const names = Array.from({ length: 30 }, (_, i) => `user${i}`)
+    await writeFile(users, htpasswd(Object.fromEntries([...names, 'alice'].map((name) => [name, 'geheim']))))
+    const many = [...names, ...Array<string>(30).fill('alice')]
+
+    for (let i = 0; i < 2; i++) {
+      const kinds = await Promise.all(many.map((name) => signIn(name, 'geheim')))
+      expect(kinds).toEqual(many.map((name) => [name, 'password']))
+      time += 5 * 60_000 + 1
+    }
+  })
+
+  test('the same wrong one many times at once counts each time, and where everybody may, once', async () => {
+    const guess = (password: string, spare: boolean) =>
+      Promise.all(Array.from({ length: 15 }, () => signIn('alice', password, NEAR, spare)))
+    expect(await guess('one', true)).toEqual(Array(15).fill([undefined, 'foreign']))
+    expect(await signIn('alice', 'secret')).toEqual(['alice', 'password'])
+
+    expect(await guess('two', false)).toEqual(Array(15).fill([undefined, 'foreign']))
+
+    expect(await signIn('alice', 'secret')).toEqual([undefined, 'throttled'])
   })
 
   test('one wrong one again and again is held against nobody where everybody may, and else it is', async () => {

@@ -39,13 +39,6 @@ describe('failures of an address', () => {
     expect(throttle.waitMs('a')).toBe(6_000)
   })
 
-  test('what was none is taken back', () => {
-    fail('a', 10)
-    throttle.refund('a')
-
-    expect(throttle.waitMs('a')).toBe(0)
-  })
-
   test('a clock that is set back makes no wait longer', () => {
     fail('a', 10)
     time -= 3_600_000
