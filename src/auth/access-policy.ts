@@ -13,7 +13,7 @@ export type Credential =
 
 /** Who is asking. */
 export interface Subject {
-  /** The socket's own address is loopback and no proxy spoke for somebody else. */
+  /** The socket's own address is loopback, and neither a proxy nor a web page spoke for somebody else. */
   loopback: boolean
   /** Undefined: nobody in particular. */
   user?: string | undefined
@@ -121,7 +121,7 @@ export class AccessPolicy {
       'DENIED',
       this.#anonymous
         ? `${what} are not open to everybody here: ${open}`
-        : `${what} are taken from this machine only (127.0.0.1): to open them to everybody ${open}`,
+        : `${what} are taken from this machine only (127.0.0.1, without a proxy or browser): to open them to everybody ${open}`,
     )
   }
 
@@ -136,7 +136,7 @@ export class AccessPolicy {
       if (loopback) return
       throw new OciError(
         'DENIED',
-        'this is answered from this machine only (127.0.0.1): to open it to a user name one in auth.admins',
+        'this is answered from this machine only (127.0.0.1, without a proxy or browser): to open it to a user name one in auth.admins',
       )
     }
     if (credential?.kind === 'throttled') throw tooManyFailures(credential.retryAfterSeconds)

@@ -2,14 +2,21 @@ import type { FastifyRequest } from 'fastify'
 import type { Subject } from '../auth/access-policy.js'
 import type { Origin } from '../auth/attempts.js'
 import type { Login } from '../auth/login.js'
-import { isInternalAddress } from '../lib/hosts.js'
+import { isInternalAddress, isLoopbackHost } from '../lib/hosts.js'
 
-const LOOPBACK = /^(?:127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/
+/** What a reverse proxy adds, each of them by some. */
+const OF_PROXIES = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip', 'via']
+/** What browsers add to what the script or form of a page asks, be it of a name that leads here (DNS rebinding). */
+const OF_PAGES = ['origin', 'sec-fetch-site']
+const OF_OTHERS = [...OF_PROXIES, ...OF_PAGES]
 
-/** A reverse proxy on this machine speaks for others: what it forwards does not count as coming from loopback. */
-export function subjectOf(request: FastifyRequest): Subject {
-  const forwarded = request.headers.forwarded ?? request.headers['x-forwarded-for']
-  return { loopback: forwarded === undefined && LOOPBACK.test(request.raw.socket.remoteAddress ?? '') }
+/**
+ * A reverse proxy on this machine speaks for others, and so does a browser that shows the page of another site: what they
+ * ask does not count as coming from loopback. No client of registries sends what tells them.
+ */
+export function subjectOf({ headers, raw }: FastifyRequest): Subject {
+  const own = OF_OTHERS.every((name) => headers[name] === undefined)
+  return { loopback: own && isLoopbackHost(raw.socket.remoteAddress ?? '') }
 }
 
 /**

@@ -331,6 +331,25 @@ describe('the token service', () => {
   })
 })
 
+describe('the admin API', () => {
+  test.each<[string, Record<string, string>, number]>([
+    ['takes what an admin asks', {}, 200],
+    [
+      'from a page of its own too',
+      { host: 'a.example', origin: 'http://a.example', 'sec-fetch-site': 'same-origin' },
+      200,
+    ],
+    ['from no page of another site', { host: 'a.example', origin: 'http://b.example' }, 403],
+    ['from none in a sandbox', { host: 'a.example', origin: 'null' }, 403],
+    ['from none that hides whence it is', { host: 'a.example', 'sec-fetch-site': 'cross-site' }, 403],
+    ['from none of a neighbour', { host: 'a.example', 'sec-fetch-site': 'same-site' }, 403],
+  ])('%s', async (_case, headers, status) => {
+    const mirror = await start({ access: ACCESS, admins: ['alice'] })
+
+    expect((await client(mirror, ALICE).send('POST', '/api/v1/gc?dryRun', headers)).status).toBe(status)
+  })
+})
+
 describe('S06: what somebody may not pull', () => {
   let mirror: Mirror
   let digest: string

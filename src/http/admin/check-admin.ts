@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import type { Subject } from '../../auth/access-policy.js'
 import type { Login } from '../../auth/login.js'
@@ -17,9 +18,14 @@ export interface AdminAccess {
  * @throws {OciError} DENIED, and whatever the policy says
  */
 export async function checkAdmin({ policy, login }: AdminAccess, request: FastifyRequest): Promise<void> {
-  const { origin, host } = request.headers
-  if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) {
+  if (isOfAnotherSite(request.headers)) {
     throw new OciError('DENIED', 'the admin API takes nothing from the pages of another site')
   }
   policy().checkAdmin(await identify(request, login, false))
+}
+
+/** A browser says whence a page is in one header or both, of an old one or of some requests in neither. */
+function isOfAnotherSite({ origin, host, 'sec-fetch-site': site }: IncomingHttpHeaders): boolean {
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return true
+  return origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)
 }
