@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net'
+import { isLoopbackHost } from '../lib/hosts.js'
 import { KeyedLock } from '../lib/keyed-lock.js'
 import { SingleFlight } from '../lib/single-flight.js'
 import { Throttle } from './throttle.js'
@@ -30,23 +31,36 @@ export class Attempts<Result> {
   }
 
   /** How long an address has to wait before its next attempt, milliseconds; 0: it may try. */
-  waitMs({ address, forwardedFor }: Origin): number {
-    return forwardedFor
-      ? Math.max(this.#clients.waitMs(networkOf(forwardedFor)), this.#proxies.waitMs(address))
-      : this.#clients.waitMs(networkOf(address))
+  waitMs(origin: Origin): number {
+    const proxy = suspectProxyOf(origin)
+    return Math.max(this.#clients.waitMs(clientOf(origin)), proxy === undefined ? 0 : this.#proxies.waitMs(proxy))
   }
 
   /** Counts a wrong password. */
-  failed({ address, forwardedFor }: Origin): void {
-    this.#clients.spend(networkOf(forwardedFor ?? address))
-    if (forwardedFor) this.#proxies.spend(address)
+  failed(origin: Origin): void {
+    const proxy = suspectProxyOf(origin)
+    this.#clients.spend(clientOf(origin))
+    if (proxy !== undefined) this.#proxies.spend(proxy)
   }
 
   /** Does `work` when what the address tried before has ended, or joins it where it has the same `key`. */
   inTurn(origin: Origin, key: string, work: () => Promise<Result>): Promise<Result> {
-    const client = networkOf(origin.forwardedFor ?? origin.address)
+    const client = clientOf(origin)
     return this.#running.run(JSON.stringify([client, key]), () => this.#turns.run(client, work))
   }
+}
+
+/**
+ * What stands for a client: its network, and behind a proxy the proxy's as well, so that whoever says to be a proxy does
+ * nothing to those that it names.
+ */
+export function clientOf({ address, forwardedFor }: Origin): string {
+  return forwardedFor ? `${networkOf(address)} ${networkOf(forwardedFor)}` : networkOf(address)
+}
+
+/** The proxy, unless it is on this machine: nobody outside can pose as that one, and to lock it would lock everybody out. */
+function suspectProxyOf({ address, forwardedFor }: Origin): string | undefined {
+  return forwardedFor && !isLoopbackHost(address) ? networkOf(address) : undefined
 }
 
 /** Of IPv6 the network, since a client has as many addresses there as it likes. */

@@ -146,6 +146,41 @@ describe('a password', () => {
 
     expect(await signIn('alice', 'secret', behind('192.0.2.3'))).toEqual([undefined, 'throttled'])
   })
+
+  test.each(['127.0.0.1', '::1', '::ffff:127.0.0.1'])(
+    'behind a proxy on this machine (%s) many wrong ones of many keep nobody else out',
+    async (address) => {
+      const behind = (client: string) => ({ address, forwardedFor: client })
+      for (let i = 0; i < 210; i++) await signIn('alice', `guess ${i}`, behind(`198.51.100.${i}`))
+
+      expect(await signIn('alice', 'secret', behind('192.0.2.1'))).toEqual(['alice', 'password'])
+      for (let i = 0; i < 10; i++) await signIn('alice', `guess ${i}`, behind('192.0.2.1'))
+      expect(await signIn('alice', 'secret', behind('192.0.2.1'))).toEqual([undefined, 'throttled'])
+    },
+  )
+
+  test('whoever only says to speak for a client throttles that one nowhere else', async () => {
+    for (let i = 0; i < 20; i++)
+      await signIn('alice', `guess ${i}`, { address: '10.0.0.66', forwardedFor: '192.0.2.1' })
+
+    expect(await signIn('alice', 'secret', { address: '10.0.0.1', forwardedFor: '192.0.2.1' })).toEqual([
+      'alice',
+      'password',
+    ])
+    expect(await signIn('alice', 'secret', { address: '192.0.2.1' })).toEqual(['alice', 'password'])
+    expect(await signIn('alice', 'secret', { address: '10.0.0.66' })).toEqual(['alice', 'password'])
+  })
+
+  test('of a proxy with an IPv6 address the network counts too', async () => {
+    const behind = (i: number, client: string) => ({ address: `fd00:0:0:1::${i}`, forwardedFor: client })
+    for (let i = 0; i < 200; i++) await signIn('alice', `guess ${i}`, behind(i, `198.51.100.${i}`))
+
+    expect(await signIn('alice', 'secret', behind(999, '192.0.2.1'))).toEqual([undefined, 'throttled'])
+    expect(await signIn('alice', 'secret', { address: 'fd00:0:0:2::1', forwardedFor: '192.0.2.1' })).toEqual([
+      'alice',
+      'password',
+    ])
+  })
 })
 
 describe('the file of users', () => {
