@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Subject } from '../auth/access-policy.js'
-import type { Origin } from '../auth/attempts.js'
+import { clientOf, type Origin } from '../auth/attempts.js'
 import type { Login } from '../auth/login.js'
 import { isInternalAddress, isLoopbackHost } from '../lib/hosts.js'
 
@@ -40,6 +40,12 @@ export function originOf({ raw }: FastifyRequest): Origin {
     .at(-1)!
     .trim()
   return { address, forwardedFor: forwarded && speaksForOthers(raw.socket) ? forwarded.slice(0, 64) : undefined }
+}
+
+/** Who counts as one client, for what each may have only so much of: the user of a request let in, or else whence it comes. */
+export function accountOf(request: FastifyRequest): string {
+  const { user } = request.facts
+  return user === undefined ? clientOf(originOf(request)) : `user:${user}`
 }
 
 /** Whether the other end of a connection can be a reverse proxy of ours: it has an address of this machine or network. */

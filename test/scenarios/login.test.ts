@@ -331,6 +331,36 @@ describe('the token service', () => {
   })
 })
 
+describe('uploads.perClient', () => {
+  let mirror: Mirror
+  beforeEach(async () => {
+    const auth = { htpasswd: 'users.htpasswd', anonymous: ['pull', 'push'] }
+    const settings = { auth, local: { uploads: { perClient: 1 } } }
+    mirror = await startMirror({ registries, settings, storage: folder })
+  })
+  const begin = async (who: ReturnType<typeof client>, from?: string) => {
+    const path = '/v2/local/app/blobs/uploads/'
+    return (await who.send('POST', path, from === undefined ? {} : { 'x-forwarded-for': from })).status
+  }
+
+  test('counts a user by name, wherever from and by whichever credential', async () => {
+    const token = await withToken(mirror, ['repository:local/app:pull,push'], ALICE)
+
+    expect(await begin(client(mirror, ALICE))).toBe(202)
+    expect(await begin(token, '192.0.2.1')).toBe(429)
+    expect(await begin(client(mirror, BOB))).toBe(202)
+  })
+
+  test('counts everybody else by address, and each that a proxy speaks for', async () => {
+    const anybody = await withToken(mirror, ['repository:local/app:pull,push'])
+
+    expect([await begin(anybody), await begin(anybody)]).toEqual([202, 429])
+    expect([await begin(anybody, '192.0.2.1'), await begin(anybody, '192.0.2.1')]).toEqual([202, 429])
+    expect(await begin(anybody, '192.0.2.2')).toBe(202)
+    expect([await begin(anybody, '2001:db8::1'), await begin(anybody, '2001:db8::2')]).toEqual([202, 429])
+  })
+})
+
 describe('the admin API', () => {
   test.each<[string, Record<string, string>, number]>([
     ['takes what an admin asks', {}, 200],

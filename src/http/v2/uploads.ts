@@ -11,6 +11,7 @@ import {
   uploadLocation,
 } from '../../registry/uploads.js'
 import { pushTarget } from '../../routing/content-source.js'
+import { accountOf } from '../subject.js'
 import type { Handlers, V2Request } from './handlers.js'
 
 type UploadParts = Pick<LocalRegistry, 'uploads' | 'chunkMinLength'>
@@ -50,7 +51,7 @@ async function begin({ uploads, chunkMinLength }: UploadParts, v2: V2Request<'up
   const { endpoint, route, query, request, reply } = v2
   const { repository } = endpoint
   const target = pushTarget(route)
-  const client = request.raw.socket.remoteAddress ?? ''
+  const client = accountOf(request)
   const mount = query.get('mount')
   if (mount !== null && (await mounted(uploads, v2, parseDigest(mount)))) {
     return created(reply, repository, parseDigest(mount))
