@@ -36,11 +36,14 @@ export class Passwords {
     return this.#answers.get(this.keyOf(users, name, password))
   }
 
-  /** An unknown name takes as long as a known one. */
+  /**
+   * A refusal costs one check of the dearest hash in the file, and before it that of the user's own if it is cheaper; a name
+   * that nobody has is taken for one whose hash costs what some user's does. So time does not tell which names there are.
+   */
   async check(users: Users, name: string, password: string): Promise<boolean> {
     const key = this.keyOf(users, name, password)
     return this.#running.run(key, async () => {
-      const right = await this.#turn(() => compare(users, name, password))
+      const right = await this.#turn(() => this.#compare(users, name, password))
       this.#answers.set(key, right)
       return right
     })
@@ -51,17 +54,31 @@ export class Passwords {
     const parts = JSON.stringify([name, password, users.get(name) ?? ''])
     return createHmac('sha256', this.#key).update(parts).digest('base64')
   }
+
+  async #compare(users: Users, name: string, password: string): Promise<boolean> {
+    const costs = [...users.values()].map(costOf)
+    const hash = users.get(name)
+    const cost = hash === undefined ? this.#costOfNobody(costs, name) : costOf(hash)
+    const heard = password.slice(0, PASSWORD_LIMIT)
+    const same = await verify(heard, hash ?? hashOfNobody(cost))
+    if (same && hash !== undefined && password.length <= PASSWORD_LIMIT) return true
+    const dearest = costs.reduce((a, b) => Math.max(a, b), cost)
+    if (cost < dearest) await verify(heard, hashOfNobody(dearest))
+    return false
+  }
+
+  /** That of some user; for one name always of the same one. */
+  #costOfNobody(costs: number[], name: string): number {
+    const drawn = createHmac('sha256', this.#key).update(name).digest().readUInt32BE()
+    return costs[drawn % costs.length] ?? COST_WITHOUT_USERS
+  }
 }
 
-async function compare(users: Users, name: string, password: string): Promise<boolean> {
-  const hash = users.get(name)
-  const same = await verify(password.slice(0, PASSWORD_LIMIT), hash ?? hashOfNobody(users))
-  return same && hash !== undefined && password.length <= PASSWORD_LIMIT
-}
-
-/** As dear as the dearest of the file. */
-function hashOfNobody(users: Users): string {
-  const costs = [...users.values()].map((hash) => Number(hash.slice(4, 6)))
-  const cost = costs.length === 0 ? COST_WITHOUT_USERS : costs.reduce((a, b) => Math.max(a, b))
+/** One that nobody knows the password of. */
+function hashOfNobody(cost: number): string {
   return `$2b$${String(cost).padStart(2, '0')}$${NOBODYS}`
+}
+
+function costOf(hash: string): number {
+  return Number(hash.slice(4, 6))
 }
