@@ -3,9 +3,13 @@ import { constants } from 'node:fs'
 import { open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
+/** What stays of the mode of a file that was there: its group may read it, everybody else may not. */
+const KEPT = 0o640
+
 /**
- * Puts a file in place whole or not at all, readable by its owner alone (0600) and on stable storage when the promise
- * resolves. A file that was there keeps its owner; a symbolic link is followed.
+ * Puts a file in place whole or not at all, on stable storage when the promise resolves. A new one is readable by its owner
+ * alone (0600); one that was there keeps its owner, its group and whether these may read it, so that a server that runs as
+ * another user reads it as before. A symbolic link is followed.
  */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   const before = await stat(path).catch(unlessMissing)
@@ -16,6 +20,8 @@ export async function writePrivateFile(path: string, text: string): Promise<void
     try {
       const own = await file.stat()
       if (before && (before.uid !== own.uid || before.gid !== own.gid)) await file.chown(before.uid, before.gid)
+      // After the owner: until then the group is that of whoever runs this.
+      if (before) await file.chmod(before.mode & KEPT)
       await file.writeFile(text)
       await file.sync()
     } finally {

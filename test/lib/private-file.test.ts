@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -19,16 +19,38 @@ test('a new file is for its owner alone, and nothing else is left beside it', as
   expect(await readdir(folder)).toEqual(['secret'])
 })
 
-test('one that was open to others is so no more; whoever reads the old one reads it whole', async () => {
+test.each([
+  ['600', '600'],
+  ['640', '640'],
+  ['400', '400'],
+  ['664', '640'],
+  ['644', '640'],
+  ['777', '640'],
+])('one that was there keeps who may read it, but for everybody: %s becomes %s', async (mode, after) => {
   const file = join(folder, 'secret')
   await writeFile(file, 'one')
-  await chmod(file, 0o644)
+  await chmod(file, Number.parseInt(mode, 8))
   const { ino } = await stat(file)
 
   await writePrivateFile(file, 'two')
 
-  expect([await readFile(file, 'utf8'), await modeOf(file)]).toEqual(['two', '600'])
+  expect([await readFile(file, 'utf8'), await modeOf(file)]).toEqual(['two', after])
+  // Whoever reads the old one reads it whole.
   expect((await stat(file)).ino).not.toBe(ino)
+})
+
+test('and its owner and group, as far as whoever runs this may give them', async () => {
+  const file = join(folder, 'secret')
+  await writeFile(file, 'one')
+  const groups = process.getuid!() === 0 ? [12345] : process.getgroups!()
+  const group = groups.find((group) => group !== process.getgid!()) ?? process.getgid!()
+  await chown(file, process.getuid!(), group)
+  await chmod(file, 0o640)
+
+  await writePrivateFile(file, 'two')
+
+  const { uid, gid } = await stat(file)
+  expect([uid, gid, await modeOf(file)]).toEqual([process.getuid!(), group, '640'])
 })
 
 test('a link stays one', async () => {
