@@ -11,8 +11,10 @@ const SKEW_S = 30
 /** Characters of tokens that are remembered, and how long one that is of no use is. */
 const REMEMBERED_SIZE = 16 * 1024 * 1024
 const REMEMBER_USELESS_MS = 60_000
-/** A token of a client with 64 long scopes is smaller. */
-const TOKEN_LIMIT = 32_768
+/** Characters of what a token is good for, as JSON: a request's head, with the token in base64, is of 16 KiB at most (Node). */
+const GRANTS_LIMIT = 8 * 1024
+/** None of ours is longer. */
+const TOKEN_LIMIT = 16 * 1024
 
 /** What a token says. */
 export interface TokenContent {
@@ -45,9 +47,10 @@ export class Tokens {
     this.#now = now
   }
 
+  /** Grants that make a token too long to be sent are left out: a client asks again for what it did not get. */
   async issue({ user, grants }: TokenContent): Promise<IssuedToken> {
     const issuedAt = Math.floor(this.#now() / 1000)
-    const token = await new SignJWT({ access: grants })
+    const token = await new SignJWT({ access: fitting(grants) })
       .setProtectedHeader({ alg: 'ES256', typ: 'JWT' })
       .setIssuer(SERVICE)
       .setAudience(SERVICE)
@@ -88,4 +91,14 @@ export class Tokens {
       throw error
     }
   }
+}
+
+function fitting(grants: readonly Grant[]): Grant[] {
+  let left = GRANTS_LIMIT
+  return grants.filter((grant) => {
+    const size = JSON.stringify(grant).length + 1
+    if (size > left) return false
+    left -= size
+    return true
+  })
 }

@@ -278,6 +278,19 @@ describe('the token service', () => {
     await direct.body.dump()
   })
 
+  test('gives for 64 long names a token that can be sent, good for the first of them', async () => {
+    const mirror = await start()
+    const names = Array.from({ length: 64 }, (_, i) => `local/${'a'.repeat(200)}${i}`)
+    const scopes = names.map((name) => `repository:${name}:pull,push`)
+
+    const { body, claims } = await askToken(mirror.url, scopes, { authorization: ALICE })
+
+    expect(String(body.token).length).toBeLessThan(12_288)
+    expect(claims.access.map(({ name }) => name)).toEqual(names.slice(0, 30))
+    const answer = await client(mirror, `Bearer ${body.token}`).get(`/v2/${names[0]}/tags/list`)
+    expect([answer.status, answer.code]).toEqual([404, 'NAME_UNKNOWN'])
+  })
+
   test('a token of a user is no password: it buys no other one', async () => {
     const { url } = await start()
     const { body } = await askToken(url, [], { authorization: ALICE })
