@@ -1,13 +1,19 @@
 import { readFile, stat } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { Complaint } from '../lib/complaint.js'
 import { parseHtpasswd, type Users } from '../lib/htpasswd.js'
 import { SingleFlight } from '../lib/single-flight.js'
 
+/** An editor or script that writes the file in place empties it first, and has filled it by then. */
+const EMPTY_FOR_MS = 200
+
 export interface HtpasswdFileDeps {
   /** Absolute. */
   path: string
   log: Logger
+  /** Lets so many milliseconds pass; left out: on the clock. */
+  wait?: (ms: number) => Promise<void>
 }
 
 /**
@@ -17,14 +23,16 @@ export interface HtpasswdFileDeps {
 export class HtpasswdFile {
   readonly path: string
   readonly #log: Logger
+  readonly #wait: (ms: number) => Promise<void>
   readonly #trouble = new Complaint()
   readonly #reading = new SingleFlight<void>()
   #users: Users = new Map()
   #seen = ''
 
-  constructor({ path, log }: HtpasswdFileDeps) {
+  constructor({ path, log, wait = delay }: HtpasswdFileDeps) {
     this.path = path
     this.#log = log.child({ module: 'auth' })
+    this.#wait = wait
   }
 
   /** As they were when somebody last signed in. */
@@ -42,7 +50,7 @@ export class HtpasswdFile {
       const { ino, size, mtimeNs, ctimeNs } = await stat(this.path, { bigint: true })
       const seen = [ino, size, mtimeNs, ctimeNs].join(' ')
       if (seen === this.#seen) return
-      const { users, faults } = parseHtpasswd(await readFile(this.path, 'utf8'))
+      const { users, faults } = parseHtpasswd(await this.#read())
       // Of the time before the reading: what is written after it is another change.
       this.#seen = seen
       if (faults.length === 0) this.#take(users)
@@ -51,6 +59,13 @@ export class HtpasswdFile {
       this.#seen = ''
       this.#complain({ at: this.path, reason: (error as NodeJS.ErrnoException).code ?? String(error) })
     }
+  }
+
+  async #read(): Promise<string> {
+    const text = await readFile(this.path, 'utf8')
+    if (text !== '' || this.#users.size === 0) return text
+    await this.#wait(EMPTY_FOR_MS)
+    return readFile(this.path, 'utf8')
   }
 
   #take(users: Users): void {
