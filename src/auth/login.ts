@@ -10,6 +10,7 @@ import { type IssuedToken, type TokenContent, Tokens } from './tokens.js'
 
 /** Of all addresses, each of which has one; more do not come to their turn in good time. */
 const CHECKS_WAITING = 100
+const OVERLOAD_MS = 1000
 
 export interface LoginDeps {
   /** Where the key of the tokens is kept. */
@@ -94,13 +95,15 @@ export class Login {
   async signIn({ name, password }: Account, origin: Origin, spare: boolean): Promise<Identity> {
     if (!this.#file) return FOREIGN
     const users = await this.#file.users()
-    const throttled = this.#throttled(origin)
+    const throttled = throttledFor(this.#attempts.waitMs(origin))
     if (throttled) return { credential: throttled }
     let counted = spare
     const right =
       this.#passwords.remembered(users, name, password) ??
       (await this.#attempts.inTurn(origin, this.#passwords.keyOf(users, name, password), async () => {
-        const throttled = this.#throttled(origin)
+        const throttled = throttledFor(
+          this.#passwords.waiting > CHECKS_WAITING ? OVERLOAD_MS : this.#attempts.waitMs(origin),
+        )
         if (throttled) return throttled
         const right = await this.#passwords.check(users, name, password)
         // Before the next one's turn. What nobody has known to be wrong counts in any case.
@@ -133,16 +136,15 @@ export class Login {
     this.#tokens ??= loadTokenKey(keyFile, log).then((key) => new Tokens({ key, now }))
     return this.#tokens
   }
-
-  #throttled(origin: Origin): Throttled | undefined {
-    const waitMs = this.#passwords.waiting > CHECKS_WAITING ? 1000 : this.#attempts.waitMs(origin)
-    return waitMs > 0 ? { kind: 'throttled', retryAfterSeconds: Math.ceil(waitMs / 1000) } : undefined
-  }
 }
 
 type Throttled = Extract<Credential, { kind: 'throttled' }>
 
 const FOREIGN: Identity = { credential: { kind: 'foreign' } }
+
+function throttledFor(waitMs: number): Throttled | undefined {
+  return waitMs > 0 ? { kind: 'throttled', retryAfterSeconds: Math.ceil(waitMs / 1000) } : undefined
+}
 
 /** RFC 7617. @returns `undefined` for what is none, and for the empty name and password of clients that have none */
 function parseBasic(value: string): Account | undefined {

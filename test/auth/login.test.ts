@@ -109,6 +109,16 @@ describe('a password', () => {
     }
   })
 
+  test('one that is known is right while more are checked than can be in good time', async () => {
+    await signIn('alice', 'secret')
+
+    const flood = Array.from({ length: 130 }, (_, i) => signIn('bob', `guess ${i}`, { address: `198.51.100.${i}` }))
+
+    expect(await signIn('alice', 'secret')).toEqual(['alice', 'password'])
+    const kinds = await Promise.all(flood)
+    expect(kinds.filter(([, kind]) => kind === 'throttled').length).toBeGreaterThan(10)
+  })
+
   test('the same wrong one many times at once counts each time, and where everybody may, once', async () => {
     const guess = (password: string, spare: boolean) =>
       Promise.all(Array.from({ length: 15 }, () => signIn('alice', password, NEAR, spare)))
