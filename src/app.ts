@@ -91,7 +91,9 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   })
   const maxAheadBytes = () => cache.eviction.maxSizeBytes * PREFETCHED_SHARE
   const random = Math.random
-  const mirrored = new MirroredRegistries({ blobs, manifests, maxAheadBytes, queue, events, log, now, random })
+  const hasAccessRules = () => live.policy.restrictsMirrored
+  const reads = { blobs, manifests, maxAheadBytes, hasAccessRules, queue, events, log, now, random }
+  const mirrored = new MirroredRegistries(reads)
   const login = new Login({ keyFile: storage.tokenKeyFile, log, now })
   /** What requests see of the configuration: replaced as a whole, so that none sees half of another one. */
   const settle = (config: Config) => {

@@ -81,6 +81,11 @@ export class AccessPolicy {
     return this.#rules.somewhere(user) || (user !== undefined && this.#rules.empty)
   }
 
+  /** Whether access to one repository that is read through may differ from that to another. */
+  get restrictsMirrored(): boolean {
+    return this.#anonymous !== undefined && this.#rules.concernMirrored
+  }
+
   /** What becomes of a request. Where there are users everybody brings a token, for what everybody may do as well. */
   judge(subject: Subject, need: Need): Verdict {
     const allowed = this.may(subject, need.action, need.repository)

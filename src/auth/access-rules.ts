@@ -13,9 +13,13 @@ export interface AccessRule {
   actions: readonly Action[]
 }
 
+/** The beginning of patterns for local repositories alone: registries are hosts, with a dot, a port or that one name. */
+const LOCAL = /^(?!localhost\/)[^/.:]+\//
+
 /** All rules with one pattern. */
 interface Compiled {
-  literal: number
+  /** What stands before the first wildcard. */
+  beginning: string
   exact: boolean
   matches: (repository: string) => boolean
   rules: AccessRule[]
@@ -47,6 +51,11 @@ export class AccessRules {
     return rules?.filter((rule) => concerns(rule, user)).flatMap(({ actions }) => actions)
   }
 
+  /** Whether some rule may speak of a repository that is read through. */
+  get concernMirrored(): boolean {
+    return this.#patterns.some(({ beginning }) => !LOCAL.test(beginning))
+  }
+
   /** Whether some rule lets `user` pull something. */
   somewhere(user: string | undefined): boolean {
     return this.#all.some((rule) => concerns(rule, user) && rule.actions.includes('pull'))
@@ -61,10 +70,10 @@ function concerns({ users }: AccessRule, user: string | undefined): boolean {
 function compile(pattern: string, rules: AccessRule[]): Compiled {
   const wildcard = pattern.indexOf('*')
   const exact = wildcard < 0
-  return { literal: exact ? pattern.length : wildcard, exact, matches: globMatcher([pattern]), rules }
+  return { beginning: exact ? pattern : pattern.slice(0, wildcard), exact, matches: globMatcher([pattern]), rules }
 }
 
 /** Stable, so that the order of the file decides last. */
 function bySpecificity(one: Compiled, other: Compiled): number {
-  return other.literal - one.literal || Number(other.exact) - Number(one.exact)
+  return other.beginning.length - one.beginning.length || Number(other.exact) - Number(one.exact)
 }

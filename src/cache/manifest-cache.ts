@@ -8,7 +8,7 @@ import { type Digest, matches } from '../oci/digest.js'
 import { childrenOf, MANIFEST_LIMIT, readManifest } from '../oci/manifest.js'
 import type { Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
-import { manifestLinkKey, tagLinkKey } from '../storage/layout.js'
+import { digestFromParts, manifestLinkKey, manifestLinksPrefix, tagLinkKey } from '../storage/layout.js'
 import type { Eviction } from './eviction.js'
 import type { HotContent } from './hot-content.js'
 import { parseTagRecord, type TagRecord } from './tag-record.js'
@@ -74,6 +74,21 @@ export class ManifestCache {
     const bytes = await this.#bytes(digest)
     if (!bytes) return undefined
     return { digest, mediaType: link.mediaType, bytes, source: link.source }
+  }
+
+  /** Of the manifests that are kept of a repository on disk, in no particular order; some may be gone. */
+  async digests(name: string): Promise<Digest[]> {
+    const { driver } = this.#deps
+    const prefix = manifestLinksPrefix(name)
+    const found: Digest[] = []
+    for (const entry of await driver.list(prefix)) {
+      const algorithm = entry.slice(0, -1)
+      for (const hex of await driver.list(`${prefix}/${algorithm}`)) {
+        const digest = digestFromParts(algorithm, hex)
+        if (digest) found.push(digest)
+      }
+    }
+    return found
   }
 
   /** Keeps a manifest whose digest has matched. */

@@ -21,6 +21,8 @@ export interface BuiltInUpstreamOptions {
   pageSize?: number
   /** Whether it has the referrers API. */
   referrers?: boolean
+  /** Whether a blob is only had by the name of a repository with a manifest that names it, as at most registries. */
+  ownBlobs?: boolean
   now?: () => number
 }
 
@@ -161,7 +163,7 @@ export class BuiltInUpstream extends UpstreamContent {
 
   #answer(url: URL, below: string, headers: IncomingMessage['headers'], fault: Fault | undefined): Reply {
     if (!url.pathname.startsWith(`${this.#options.prefix ?? ''}/v2/`)) return json({}, 404)
-    const { pageSize = 1000, referrers = true } = this.#options
+    const { pageSize = 1000, referrers = true, ownBlobs = false } = this.#options
     const { range, 'if-none-match': ifNoneMatch } = headers
     return answer({
       content: this,
@@ -172,6 +174,7 @@ export class BuiltInUpstream extends UpstreamContent {
       fault,
       pageSize,
       referrers,
+      ownBlobs,
     })
   }
 

@@ -114,6 +114,14 @@ export class UpstreamContent {
     return this.#blobs.get(digest)
   }
 
+  /** Whether a manifest of the repository names the blob. */
+  names(repository: string, digest: string): boolean {
+    const manifests = this.#repositories.get(repository)?.manifests.values() ?? []
+    return [...manifests].some(({ bytes, mediaType }) =>
+      parseManifest(bytes, mediaType).blobs.some((blob) => blob.digest === digest),
+    )
+  }
+
   /** By digest or tag. */
   manifest(repository: string, reference: string): StoredManifest | undefined {
     const stored = this.#repositories.get(repository)

@@ -14,6 +14,7 @@ export interface Asked {
   /** Tags on a page at most. */
   pageSize: number
   referrers: boolean
+  ownBlobs: boolean
 }
 
 /** The repository that a path below `/v2/` is about, empty for none. */
@@ -30,7 +31,7 @@ export function answer(asked: Asked): Reply {
     case 'manifests':
       return manifest(asked, repository, last)
     case 'blobs':
-      return blob(asked, last)
+      return blob(asked, repository, last)
     case 'tags':
       return tagList(asked, repository)
     case 'referrers':
@@ -49,8 +50,8 @@ function manifest({ content, ifNoneMatch }: Asked, repository: string, reference
   return { status: 200, headers, body: bytes, start: 0 }
 }
 
-function blob({ content, range, fault }: Asked, digest: string): Reply {
-  const bytes = content.blob(digest)
+function blob({ content, range, fault, ownBlobs }: Asked, repository: string, digest: string): Reply {
+  const bytes = ownBlobs && !content.names(repository, digest) ? undefined : content.blob(digest)
   if (!bytes) return unknown('BLOB_UNKNOWN')
   const headers = {
     'content-type': 'application/octet-stream',

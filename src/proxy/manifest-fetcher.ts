@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { CachedManifest, ManifestCache } from '../cache/manifest-cache.js'
 import { SingleFlight } from '../lib/single-flight.js'
 import type { Digest } from '../oci/digest.js'
@@ -7,6 +8,10 @@ import type { UpstreamGroup } from '../upstream/upstream-group.js'
 import { DescriptorSizes } from './descriptor-sizes.js'
 import type { NegativeCache } from './negative-cache.js'
 import { isAuthoritativeAbsence } from './translate.js'
+
+/** Of a repository with more cached manifests not all are read again after a restart. */
+const RECALLED_MANIFESTS = 2_000
+const RECALLED_REPOSITORIES = 10_000
 
 export interface ManifestFetcherDeps {
   group: UpstreamGroup
@@ -27,6 +32,7 @@ export class ManifestFetcher {
   readonly #fetching = new SingleFlight<CachedManifest>()
   readonly #running = new Set<string>()
   readonly #sizes = new DescriptorSizes()
+  readonly #recalled = new LRUCache<string, Promise<void>>({ max: RECALLED_REPOSITORIES })
 
   constructor(deps: ManifestFetcherDeps) {
     this.#deps = deps
@@ -65,6 +71,27 @@ export class ManifestFetcher {
   /** What the repository's manifests say of a blob's size, in bytes. */
   sizeOf(repository: Repository, digest: Digest): number | undefined {
     return this.#sizes.of(this.nameOf(repository), digest)
+  }
+
+  /** Has `sizeOf` know what an earlier process has learnt: reads the manifests that are here of the repository, once. */
+  recall(repository: Repository): Promise<void> {
+    const name = this.nameOf(repository)
+    const known = this.#recalled.get(name)
+    if (known) return known
+    const recalling = this.#recall(name)
+    this.#recalled.set(name, recalling)
+    // Whoever asks next reads again what could not be read.
+    recalling.catch(() => this.#recalled.delete(name))
+    return recalling
+  }
+
+  async #recall(name: string): Promise<void> {
+    const { manifests } = this.#deps
+    const digests = await manifests.digests(name)
+    for (const digest of digests.slice(0, RECALLED_MANIFESTS)) {
+      const manifest = await manifests.peek(name, digest)
+      if (manifest) this.#sizes.learn(name, manifest)
+    }
   }
 
   /** The repository's name on disk and in the statistics. */

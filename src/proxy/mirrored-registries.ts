@@ -16,7 +16,10 @@ export interface RegistrySettings {
   policy: RegistryPolicy
 }
 
-export type MirroredRegistriesDeps = Omit<MirroredRegistryDeps, 'group' | 'policy' | 'hasSecrets'>
+export interface MirroredRegistriesDeps extends Omit<MirroredRegistryDeps, 'group' | 'policy' | 'isRestricted'> {
+  /** Whether access to one repository may differ from that to another, as configured now. */
+  hasAccessRules: () => boolean
+}
 
 interface Entry {
   settings: RegistrySettings
@@ -79,8 +82,13 @@ export class MirroredRegistries {
     return {
       settings,
       group,
-      registry: new MirroredRegistry({ ...this.#deps, group, policy, hasSecrets: () => this.#hasSecrets() }),
+      registry: new MirroredRegistry({ ...this.#deps, group, policy, isRestricted: () => this.#isRestricted() }),
     }
+  }
+
+  /** Of all registries together: upstreams of two may have one name, and where a blob came from can be forgotten. */
+  #isRestricted(): boolean {
+    return this.#hasSecrets() || this.#deps.hasAccessRules()
   }
 
   /** Whether any upstream is asked with credentials: what comes from there may be private. */

@@ -10,6 +10,7 @@ import type { UpstreamGroup } from '../upstream/upstream-group.js'
 import { HotTags } from './hot-tags.js'
 import { ManifestFetcher } from './manifest-fetcher.js'
 import { NegativeCache } from './negative-cache.js'
+import { OwnBlobs } from './own-blobs.js'
 import { PlatformsInUse } from './platforms-in-use.js'
 import { Prefetch } from './prefetch.js'
 import type { PrefetchQueue } from './prefetch-queue.js'
@@ -25,8 +26,8 @@ export interface MirroredRegistryDeps {
   policy: RegistryPolicy
   /** Larger blobs are not fetched ahead. */
   maxAheadBytes: () => number
-  /** Whether anything here may have been fetched with credentials. */
-  hasSecrets: () => boolean
+  /** Whether anything that is read through is not for everybody: own-blobs.ts. */
+  isRestricted: () => boolean
   /** Shared by all registries. */
   queue: PrefetchQueue
   events: EventBus
@@ -91,7 +92,8 @@ export class MirroredRegistry {
       now,
     })
     const hotTags = policy.prefetch.hotTags ? this.#hotTags(deps, resolver) : undefined
-    this.#parts = { group, blobs, fetcher, resolver, listing, negative, hotTags, budgetMs, hasSecrets: deps.hasSecrets }
+    const own = new OwnBlobs({ group, blobs, fetcher, isRestricted: deps.isRestricted })
+    this.#parts = { group, blobs, own, fetcher, resolver, listing, negative, hotTags, budgetMs }
   }
 
   repository(repository: Repository): ContentSource {

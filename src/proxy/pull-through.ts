@@ -10,6 +10,7 @@ import type { UpstreamGroup } from '../upstream/upstream-group.js'
 import type { HotTags } from './hot-tags.js'
 import type { ManifestFetcher } from './manifest-fetcher.js'
 import type { NegativeCache } from './negative-cache.js'
+import type { OwnBlobs } from './own-blobs.js'
 import type { TagListing } from './tag-listing.js'
 import type { TagResolver } from './tag-resolver.js'
 import { isAuthoritativeAbsence, type Missing, toOciError, waitOf } from './translate.js'
@@ -18,6 +19,7 @@ export interface PullThroughDeps {
   repository: Repository
   group: UpstreamGroup
   blobs: BlobCache
+  own: OwnBlobs
   fetcher: ManifestFetcher
   resolver: TagResolver
   listing: TagListing
@@ -26,8 +28,6 @@ export interface PullThroughDeps {
   hotTags: HotTags | undefined
   /** Within it a client has a head or an error, in milliseconds; what was begun for it goes on. */
   budgetMs: number
-  /** Whether anything here may have been fetched with credentials. */
-  hasSecrets: () => boolean
 }
 
 /** Before those who asked to wait no time are asked again. */
@@ -42,16 +42,17 @@ export class PullThrough implements ContentSource {
   }
 
   openBlob(digest: Digest, from?: number): Promise<OpenBlob> {
-    const { blobs, group, fetcher, repository } = this.#deps
+    const { blobs, own, group, fetcher, repository } = this.#deps
     return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
-        await this.#checkOwn(digest, signal)
         const source = () => group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest))
         const opening = blobs.open(digest, fetcher.nameOf(repository), source, from)
         try {
-          return await abortable(opening, signal)
+          const opened = await abortable(opening, signal)
+          await abortable(own.check(repository, digest, opened, signal), signal)
+          return opened
         } catch (error) {
-          // Too late for this client: what opens after all must not stay open.
+          // Too late for this client, or not for this name: what opens after all must not stay open.
           opening.then(({ reader }) => reader.close()).catch(() => {})
           throw error
         }
@@ -60,15 +61,18 @@ export class PullThrough implements ContentSource {
   }
 
   statBlob(digest: Digest): Promise<BlobFacts> {
-    const { blobs, group, fetcher, repository } = this.#deps
+    const { blobs, own, group, fetcher, repository } = this.#deps
     return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
-        await this.#checkOwn(digest, signal)
         const known = await blobs.stat(digest)
-        if (known) return known
+        if (known) {
+          await own.check(repository, digest, known, signal)
+          return known
+        }
         const told = fetcher.sizeOf(repository, digest)
         if (told !== undefined) return { digest, size: told, outcome: 'miss' as const }
         const { size, upstream } = await group.statBlob(repository, digest, signal)
+        own.remember(repository, digest)
         return { digest, size, outcome: 'miss' as const, source: upstream }
       }),
     )
@@ -98,19 +102,6 @@ export class PullThrough implements ContentSource {
       const { descriptors, filtered } = await group.listReferrers(repository, subject, artifactType, signal)
       return { descriptors: filtered ? descriptors : ofType(descriptors, artifactType) }
     })
-  }
-
-  /**
-   * What came here from where this repository may not be asked for, or for another one at this moment, may be private
-   * there: knowing its digest opens it only where a manifest of this repository names it, or one of its upstreams has it.
-   */
-  async #checkOwn(digest: Digest, signal: AbortSignal): Promise<void> {
-    const { blobs, group, fetcher, repository, hasSecrets } = this.#deps
-    const whence = blobs.whence(digest)
-    if (!whence || whence.place === fetcher.nameOf(repository) || group.mayAsk(whence.source, repository)) return
-    // Where it came from is not known any more once index.db was lost.
-    if (whence.place === undefined && whence.source === undefined && !hasSecrets()) return
-    if (fetcher.sizeOf(repository, digest) === undefined) await group.statBlob(repository, digest, signal)
   }
 
   /** Does not ask again for a while what an origin said does not exist. */
