@@ -4,7 +4,7 @@ import type { Repository } from '../oci/reference.js'
 
 /** What became known of a request while it was answered; the access log and the statistics read it at the end. */
 export interface RequestFacts {
-  /** Set for a GET or HEAD of a manifest or blob. */
+  /** Set for a manifest or blob once access to it was given. */
   content?: 'manifest' | 'blob'
   registry?: string
   repository?: Repository

@@ -120,6 +120,31 @@ describe('F88, F139: where there are users', () => {
     expect((await (await withToken(mirror, [])).get('/v2/')).status).toBe(200)
   })
 
+  test('whoever is sent for a token, or may not have it, is no error of the statistics, and names nothing there', async () => {
+    hub.addImage('library/private', 'v1', { layers: [10] })
+    const mirror = await start()
+    const { body } = await askToken(mirror.url, ['repository:docker.io/made/up:pull'])
+
+    const answers = [
+      await client(mirror).get('/v2/docker.io/made/up/manifests/v1'),
+      await client(mirror, `Bearer ${body.token}`).get('/v2/docker.io/library/private/manifests/v1'),
+      await client(mirror, BOB).get('/v2/docker.io/library/private/manifests/v1'),
+      await client(mirror, ALICE).get('/v2/docker.io/library/private/manifests/v1'),
+    ]
+
+    expect(answers.map(({ status }) => status)).toEqual([401, 401, 403, 200])
+    await expect.poll(async () => (await mirror.stats()).requests.total).toBe(1)
+    const { requests, topRepositories } = await mirror.stats()
+    expect([requests.error, topRepositories.map(({ name }) => name)]).toEqual([0, ['docker.io/library/private']])
+    const lines = mirror.log.filter(({ msg, path }) => msg === 'request' && String(path).includes('/manifests/'))
+    expect(lines.map(({ method, repository, reference, status }) => [method, repository, reference, status])).toEqual([
+      ['GET', 'made/up', 'v1', 401],
+      ['GET', 'library/private', 'v1', 401],
+      ['GET', 'library/private', 'v1', 403],
+      ['GET', 'library/private', 'v1', 200],
+    ])
+  })
+
   test('a token for a name in one registry is none for that name in another', async () => {
     hub.addImage('org/app', 'v1', { layers: [10] })
     const mirror = await start()

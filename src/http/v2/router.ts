@@ -89,6 +89,8 @@ async function answer(
   }
   const need = needOf(endpoint, method, route)
   const access = await demand(request, services, { need, mount: mountNeedOf(endpoint, query, services.resolver) })
+  // Only now: who is sent for a token, or may not have it, has not asked the cache for anything.
+  if (endpoint.kind === 'manifest' || endpoint.kind === 'blob') request.facts.content = endpoint.kind
   const handle = services.handlers[endpoint.kind][method] as Handler<Kind> | undefined
   if (!handle) throw unsupported(request, reply, Object.keys(services.handlers[endpoint.kind]))
   return handle({ endpoint, route, access, query, request, reply })
@@ -96,7 +98,6 @@ async function answer(
 
 function note(request: FastifyRequest, endpoint: RepositoryEndpoint): void {
   request.facts.repository = endpoint.repository
-  if (endpoint.kind === 'manifest' || endpoint.kind === 'blob') request.facts.content = endpoint.kind
   if (endpoint.kind === 'manifest') request.facts.reference = printReference(endpoint.reference)
   if (endpoint.kind === 'blob' || endpoint.kind === 'referrers') request.facts.reference = endpoint.digest
 }
