@@ -142,7 +142,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
       },
     },
     operations: {
-      stats: (windowMs) => statistics.snapshot(windowMs),
+      stats: (windowMs, isShown) => statistics.snapshot(windowMs, isShown),
       unready: () => (closing ? 'the server is stopping' : undefined),
     },
     admin: { policy: () => live.policy, login, collector: garbage.collector },

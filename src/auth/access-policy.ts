@@ -136,9 +136,10 @@ export class AccessPolicy {
    *
    * @throws {OciError} UNAUTHORIZED with a challenge, DENIED with what to change, TOOMANYREQUESTS
    */
-  checkAdmin({ loopback, user, credential }: Subject): void {
-    if (!this.login || this.#admins.length === 0) {
-      if (loopback) return
+  checkAdmin(subject: Subject): void {
+    const { user, credential } = subject
+    if (this.isAdmin(subject)) return
+    if (!this.#hasAdmins) {
       throw new OciError(
         'DENIED',
         'this is answered from this machine only (127.0.0.1, without a proxy or browser): to open it to a user name one in auth.admins',
@@ -149,7 +150,17 @@ export class AccessPolicy {
       const headers = { 'www-authenticate': 'Basic realm="entrepot", charset="UTF-8"' }
       throw new OciError('UNAUTHORIZED', 'sign in as one of auth.admins', { headers })
     }
-    if (!this.#admins.includes(user)) throw new OciError('DENIED', `${user} is none of auth.admins`)
+    throw new OciError('DENIED', `${user} is none of auth.admins`)
+  }
+
+  /** Whether `checkAdmin` lets pass. */
+  isAdmin({ loopback, user, credential }: Subject): boolean {
+    if (!this.#hasAdmins) return loopback
+    return credential?.kind === 'password' && user !== undefined && this.#admins.includes(user)
+  }
+
+  get #hasAdmins(): boolean {
+    return this.login && this.#admins.length > 0
   }
 }
 

@@ -72,7 +72,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   leaveBodiesAlone(app as unknown as FastifyInstance)
   registerV2(app as unknown as FastifyInstance, v2)
   registerToken(app as unknown as FastifyInstance, v2)
-  registerOperations(app as unknown as FastifyInstance, operations)
+  registerOperations(app as unknown as FastifyInstance, operations, v2)
   if (admin) registerGc(app as unknown as FastifyInstance, admin)
   return app as unknown as FastifyInstance
 }

@@ -106,11 +106,14 @@ export interface StatsDocument {
 
 const TOP = 20
 
+/** Whether whoever asks is told the name of a repository, `docker.io/library/nginx`. */
+export type IsShown = (repository: string) => boolean
+
 /** @param since where `tally` begins, ms since the epoch */
 export function documentOf(
   { since, tally }: { since: number; tally: Tally },
   { cache, local, upstreams, gc }: Present,
-  uptimeMs: number,
+  { uptimeMs, isShown }: { uptimeMs: number; isShown: IsShown },
 ): StatsDocument {
   const all = newRegistry()
   for (const counts of tally.registries.values()) add(all, counts)
@@ -130,9 +133,9 @@ export function documentOf(
     local: { repositories: local.repositories, tags: local.tags, sizeBytes: local.sizeBytes, pushes, deletes },
     ...(gc && { gc: runOf(gc) }),
     tags: { diverged: all.diverged },
-    upstreams: upstreams.map((upstream) => withCounts(upstream, tally)),
+    upstreams: upstreams.map((upstream) => withCounts(upstream, tally, isShown)),
     registries: registriesOf(tally, upstreams),
-    topRepositories: topOf(tally.repositories),
+    topRepositories: topOf(tally.repositories, isShown),
   }
 }
 
@@ -156,8 +159,9 @@ function bytesOf({ served, fromCache, fromUpstream }: RegistryCounts): ByteCount
   return { served, fromCache, fromUpstream, saved: Math.max(0, served - fromUpstream) }
 }
 
-function withCounts(upstream: UpstreamStatus, { upstreams }: Tally): UpstreamRow {
-  const { registry, name, role, state, reason, until, refusals = [], ttfbMs, bytesPerSecond, rateLimit } = upstream
+function withCounts(upstream: UpstreamStatus, { upstreams }: Tally, isShown: IsShown): UpstreamRow {
+  const { registry, name, role, state, reason, until, ttfbMs, bytesPerSecond, rateLimit } = upstream
+  const refusals = (upstream.refusals ?? []).filter(({ repository }) => isShown(`${registry}/${repository}`))
   const { requests, errors, bytes } = upstreams.get(upstreamKey(upstream)) ?? newUpstream()
   return {
     registry,
@@ -192,8 +196,12 @@ function registriesOf({ registries }: Tally, upstreams: readonly UpstreamStatus[
   )
 }
 
-function topOf(repositories: ReadonlyMap<string, RepositoryCounts>): StatsDocument['topRepositories'] {
+function topOf(
+  repositories: ReadonlyMap<string, RepositoryCounts>,
+  isShown: IsShown,
+): StatsDocument['topRepositories'] {
   return [...repositories]
+    .filter(([name]) => isShown(name))
     .sort(([, one], [, other]) => other.bytesServed - one.bytesServed || other.requests - one.requests)
     .slice(0, TOP)
     .map(([name, { requests, errors, fromCache, bytesServed }]) => ({

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { EventBus, Events } from '../events.js'
-import { documentOf, type Present, type StatsDocument } from './document.js'
+import { documentOf, type IsShown, type Present, type StatsDocument } from './document.js'
 import { StoredTally, type ValueStore } from './stored-tally.js'
 import { type Tally, type UpstreamCounts, upstreamKey } from './tally.js'
 import { Timeline } from './timeline.js'
@@ -75,13 +75,15 @@ export class Statistics {
   /**
    * The answer to `/stats`: since the totals began, or over the last `windowMs` (at most seven days). A window
    * begins with the minute, beyond an hour with the full hour, that holds its start.
+   *
+   * @param isShown all repositories are where it is left out
    */
-  snapshot(windowMs?: number): StatsDocument {
+  snapshot(windowMs?: number, isShown: IsShown = () => true): StatsDocument {
     const { cache, local, upstreams, gc, now } = this.#deps
     this.#countUpstreams()
     const span = windowMs === undefined ? this.#total : this.#window(windowMs)
     const present = { cache: cache(), local: local(), upstreams: upstreams(), gc: gc() }
-    return documentOf(span, present, now() - this.#startedAt)
+    return documentOf(span, present, { uptimeMs: now() - this.#startedAt, isShown })
   }
 
   #window(windowMs: number): { since: number; tally: Tally } {
