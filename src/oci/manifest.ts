@@ -2,7 +2,10 @@ import { type Digest, isDigest } from './digest.js'
 import { OciError } from './errors.js'
 import { MEDIA_TYPES } from './media-types.js'
 
-/** Points at content: image specification, Descriptor. */
+/**
+ * Points at content: image specification, Descriptor. Has what the specification lists and nothing else that stood there:
+ * descriptors are written again in lists of referrers, and anything else may be nested deeper than can be written.
+ */
 export interface Descriptor {
   mediaType: string
   digest: Digest
@@ -13,6 +16,8 @@ export interface Descriptor {
   artifactType?: string
   annotations?: Record<string, string>
   platform?: Record<string, unknown>
+  /** The content itself, in base64. */
+  data?: string
 }
 
 /** What a registry needs to know of a manifest; its bytes are never rewritten. */
@@ -102,7 +107,7 @@ function descriptor(value: unknown): Descriptor {
   if (isRecord(value) && typeof value.digest === 'string' && isDigest(value.digest)) {
     const { digest, size, mediaType } = value
     if (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0) {
-      return { ...value, digest, size, mediaType: typeof mediaType === 'string' ? mediaType : '' }
+      return { mediaType: isString(mediaType) ? mediaType : '', digest, size, ...optionalFields(value) }
     }
   }
   // Not the whole of it: it can be as large and as deep as the manifest.
@@ -112,10 +117,31 @@ function descriptor(value: unknown): Descriptor {
   })
 }
 
+function optionalFields({ urls, artifactType, annotations, platform, data }: Record<string, unknown>) {
+  return {
+    ...(Array.isArray(urls) && { urls: urls.filter(isString) }),
+    ...(isString(artifactType) && { artifactType }),
+    ...(isStringRecord(annotations) && { annotations }),
+    ...(isRecord(platform) && { platform: flat(platform) }),
+    ...(isString(data) && { data }),
+  }
+}
+
+/** Texts and lists of them: all that the specification has of a platform. */
+function flat(platform: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(platform).filter(([, value]) => isString(value) || (Array.isArray(value) && value.every(isString))),
+  )
+}
+
+function isString(value: unknown): value is string {
+  return typeof value === 'string'
+}
+
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isStringRecord(value: unknown): value is Record<string, string> {
-  return isRecord(value) && Object.values(value).every((entry) => typeof entry === 'string')
+  return isRecord(value) && Object.values(value).every(isString)
 }

@@ -7,11 +7,13 @@ export function readReferrers(bytes: Uint8Array): Descriptor[] {
   return readManifest(bytes, MEDIA_TYPES.ociIndex)?.manifests ?? []
 }
 
-/** The index without one of what it lists, all else as it is; `undefined` where it does not list it. */
+/** The index without one of what it lists, all else that the specification has as it is; `undefined` where it does not list it. */
 export function withoutReferrer(bytes: Uint8Array, referrer: Digest): { bytes: Buffer; left: number } | undefined {
-  const listed = readReferrers(bytes)
-  const manifests = listed.filter(({ digest }) => digest !== referrer)
-  if (manifests.length === listed.length) return undefined
-  const index = JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>
-  return { bytes: Buffer.from(JSON.stringify({ ...index, manifests })), left: manifests.length }
+  const index = readManifest(bytes, MEDIA_TYPES.ociIndex)
+  const manifests = index?.manifests.filter(({ digest }) => digest !== referrer)
+  if (!index || !manifests || manifests.length === index.manifests.length) return undefined
+  const { mediaType, artifactType, subject, annotations } = index
+  // What is undefined is left out.
+  const written = JSON.stringify({ schemaVersion: 2, mediaType, artifactType, manifests, subject, annotations })
+  return { bytes: Buffer.from(written), left: manifests.length }
 }

@@ -98,6 +98,26 @@ describe('parseManifest', () => {
     expect(refusalOf(() => parseManifest(Buffer.from([0x7b, 0xff, 0x7d]), ''))).toEqual(['MANIFEST_INVALID', 400])
   })
 
+  test('a descriptor has what the specification lists, as far as it is of the right kind, and nothing else', () => {
+    const known = {
+      ...layer,
+      urls: ['https://a.example'],
+      artifactType: 'application/x',
+      annotations: { a: 'b' },
+      platform: { os: 'linux', architecture: 'amd64', 'os.features': ['win32k'] },
+      data: 'e30=',
+    }
+    const platform = { ...known.platform, more: { a: 1 } }
+    const json = {
+      manifests: [
+        { ...known, platform, more: 'x' },
+        { ...layer, urls: 1, artifactType: 1, annotations: { a: 1 }, platform: 1, data: 1 },
+      ],
+    }
+
+    expect(parse(json).manifests).toEqual([known, layer])
+  })
+
   test('a refusal does not repeat what was sent, however large and deep', () => {
     const deep = `{"layers":[${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}]}`
 

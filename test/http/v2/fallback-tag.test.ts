@@ -85,6 +85,27 @@ describe('the fallback tag sha256-<hex> of a local repository', () => {
     expect((await get(tag)).status).toBe(404)
   })
 
+  test('that lists what is nested too deep to be written again hides nothing, and goes on without what is deleted', async () => {
+    const own = await refer('own')
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+    const nested = { mediaType: 'application/json', digest: digestOf(Buffer.from('{}')), size: 2 }
+    const index = indexOf([nested, own], { annotations: { kept: 'yes' } })
+      .toString()
+      .replace('"size":', `"x":${deep},"platform":{"os":"linux","x":${deep}},"size":`)
+      .replace('"schemaVersion"', `"x":${deep},"schemaVersion"`)
+    expect((await push.manifest(APP, tag, Buffer.from(index), MEDIA_TYPES.ociIndex)).status).toBe(201)
+
+    const page = await referrersPage(push, list())
+    expect([page.status, page.manifests.map(({ digest }) => digest)]).toEqual([200, [nested.digest, own.digest].sort()])
+    expect((await push.send('DELETE', `/v2/${APP}/manifests/${own.digest}`)).status).toBe(202)
+    expect(await (await get(tag)).json()).toEqual({
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPES.ociIndex,
+      manifests: [{ ...nested, platform: { os: 'linux' } }],
+      annotations: { kept: 'yes' },
+    })
+  })
+
   test('that is no index adds nothing', async () => {
     const known = await refer('one')
     await push.manifest(APP, tag, referrerTo(subject, SBOM, { name: 'under the tag' }))
