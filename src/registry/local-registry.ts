@@ -97,9 +97,8 @@ export class LocalRegistry {
     this.#directory = directory
     this.chunkMinLength = deps.uploads.chunkMinLength
     const guard = new DiskGuard({ folder: uploadsDir, minFreeBytes, now })
-    const repositories = () => repositoriesIn(driver, namespaces)
     const kept = { ...deps.uploads, dir: uploadsDir, store, events, links, now }
-    this.uploads = new Uploads({ ...kept, locate, repositories, guard })
+    this.uploads = new Uploads({ ...kept, locate, guard })
     const { sparse, isImmutable } = deps
     this.manifests = new Manifests({ store, index, content, directory, events, links, sparse, isImmutable, now })
     this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })
@@ -157,12 +156,5 @@ export class LocalRegistry {
   #pushed(repository: Repository): PushedRepository {
     const links = new RepositoryLinks({ repository, driver: this.#driver })
     return new PushedRepository({ links, content: this.#content })
-  }
-}
-
-/** Local repositories, those that hold blobs alone included. */
-async function* repositoriesIn(driver: StorageDriver, namespaces: readonly string[]): AsyncGenerator<Repository> {
-  for (const namespace of namespaces) {
-    for await (const name of repositoriesOnDisk(driver, namespace)) yield name as Repository
   }
 }

@@ -7,6 +7,7 @@ import type { ByteRange } from '../oci/range.js'
 import type { Repository } from '../oci/reference.js'
 import type { DiskGuard } from './disk-guard.js'
 import { writing } from './full-disk.js'
+import { RecentLinks } from './recent-links.js'
 import type { RepositoryLinks } from './repository-links.js'
 import { type UploadRecord, UploadRecords } from './upload-records.js'
 import { type UploadBody, UploadSession } from './upload-session.js'
@@ -21,8 +22,6 @@ export interface UploadsDeps {
   links: (repository: Repository) => RepositoryLinks
   /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
   locate: (from: Repository) => Repository | undefined
-  /** Repositories that hold blobs, where a blob is looked for that may be mounted from anywhere. */
-  repositories: () => AsyncIterable<Repository>
   guard: DiskGuard
   now: () => number
   /** An upload that nobody has continued for so long is given up. */
@@ -67,6 +66,7 @@ export class Uploads {
   readonly #deps: UploadsDeps
   readonly #records: UploadRecords
   readonly #sessions = new Map<string, UploadSession>()
+  readonly #recent = new RecentLinks()
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps
@@ -154,20 +154,17 @@ export class Uploads {
     if (!origin || !mayTake(origin)) return false
     const size = await links(origin).blobSize(digest)
     if (size === undefined || !(await store.keep(digest))) return false
-    await writing(() => links(repository).addBlob(digest))
+    await writing(() => this.#link(repository, digest))
     events.emit('blob.pushed', { repository, digest, bytes: size, mounted: true })
     return true
   }
 
   /**
-   * end-11 without `from`: content discovery. Which repository has it is found by looking into each.
-   *
-   * @returns false when none of those repositories holds the blob
+   * end-11 without `from`: content discovery, among the repositories that have got the blob lately: how long it takes says
+   * nothing of those that the client may not have. @returns false when none of the others holds the blob
    */
   async mountFromAny(repository: Repository, digest: Digest, mayTake: MayTake): Promise<boolean> {
-    const { store, repositories } = this.#deps
-    if (!store.find(digest, 'pushed')) return false
-    for await (const from of repositories()) if (await this.mount(repository, digest, from, mayTake)) return true
+    for (const from of this.#recent.of(digest)) if (await this.mount(repository, digest, from, mayTake)) return true
     return false
   }
 
@@ -248,7 +245,7 @@ export class Uploads {
   }
 
   async #publish(session: UploadSession, digest: Digest): Promise<void> {
-    const { store, links, events } = this.#deps
+    const { store, events } = this.#deps
     const { repository } = session
     const received = await session.digest(algorithmOf(digest))
     const size = await session.size()
@@ -259,9 +256,14 @@ export class Uploads {
       })
     }
     await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
-    await links(repository).addBlob(digest)
+    await this.#link(repository, digest)
     await this.#end(session)
     events.emit('blob.pushed', { repository, digest, bytes: size, mounted: false })
+  }
+
+  async #link(repository: Repository, digest: Digest): Promise<void> {
+    await this.#deps.links(repository).addBlob(digest)
+    this.#recent.add(repository, digest)
   }
 
   async #end(session: UploadSession): Promise<void> {

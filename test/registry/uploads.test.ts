@@ -31,7 +31,6 @@ const make = ({ limit = 3, perClient = 0 } = {}) =>
     }),
     links: (repository: Repository) => new RepositoryLinks({ repository, driver: storage.driver }),
     locate: (from) => from,
-    repositories: async function* () {},
     guard: new DiskGuard({ folder: folder.path, minFreeBytes: 0, now: () => clock }),
     now: () => clock,
     expireMs: DAY_MS,

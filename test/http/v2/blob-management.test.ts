@@ -95,7 +95,7 @@ describe('end-10: DELETE /v2/<name>/blobs/<digest>', () => {
 describe('end-11: POST ?mount= without from', () => {
   const mount = (digest: string) => push.send('POST', `/v2/local/app/blobs/uploads/?mount=${digest}`)
 
-  test.each(['sha256', 'sha512'])('a %s blob that any repository holds is mounted', async (algorithm) => {
+  test.each(['sha256', 'sha512'])('a %s blob that any repository has got lately is mounted', async (algorithm) => {
     const content = randomBytes(5000)
     const digest = digestOf(content, algorithm)
     await push.finish(await push.begin('team/deep/er', `?digest-algorithm=${algorithm}`), digest, content)
@@ -121,6 +121,45 @@ describe('end-11: POST ?mount= without from', () => {
     expect(response.status).toBe(202)
     const upload = new URL(response.headers.get('location')!, server.url)
     expect((await push.finish(upload, digest, content)).status).toBe(201)
+  })
+
+  test('what was pushed before a restart is to be uploaded', async () => {
+    const content = randomBytes(5000)
+    const digest = await push.blob('local/other', content)
+    await server.kill()
+    await start()
+
+    const response = await mount(digest)
+
+    expect(response.status).toBe(202)
+    const upload = new URL(response.headers.get('location')!, server.url)
+    expect((await push.finish(upload, digest, content)).status).toBe(201)
+    expect((await push.send('POST', `/v2/local/third/blobs/uploads/?mount=${digest}`)).status).toBe(201)
+  })
+
+  test('it costs no look at the storage where nobody has it, nor where whoever asks may not have it', async () => {
+    for (let i = 0; i < 20; i++) await push.blob(`local/r${i}`, randomBytes(10))
+    const secret = await push.blob('local/secret', randomBytes(5000))
+    const looks: string[] = []
+    for (const name of ['list', 'stat', 'get'] as const) {
+      const real = server.driver[name].bind(server.driver)
+      Object.assign(server.driver, {
+        [name]: (key: string) => {
+          looks.push(key)
+          return real(key)
+        },
+      })
+    }
+    const mayTake = (name: string) => name !== 'local/secret'
+    const { uploads } = server.registry
+
+    const found = [secret, digestOf(randomBytes(10))].map((digest) =>
+      uploads.mountFromAny('local/app' as never, digest, mayTake),
+    )
+
+    expect(await Promise.all(found)).toEqual([false, false])
+    expect(looks).toEqual([])
+    expect(await uploads.mountFromAny('local/app' as never, secret, () => true)).toBe(true)
   })
 
   test('it is taken only from where it may be', async () => {
