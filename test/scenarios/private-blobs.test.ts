@@ -169,3 +169,15 @@ describe('F124: a layer of a repository that a rule of auth.access keeps from bo
     expect((await alice).digest).toBe(layers[0])
   })
 })
+
+test('F124: a layer that came with an upstream’s credentials is opened under no other name of its registry', async () => {
+  const credentials = { username: 'operator', password: 'secret' }
+  const mirror = await startMirror({
+    registries: { 'docker.io': registry([{ name: 'origin', url: hub.url, role: 'origin', ...credentials }]) },
+    storage: folder,
+  })
+  const { secret } = await pulledByAlice(mirror)
+
+  expect(await both(mirror, 'docker.io/made/up', secret, {})).toEqual([404, 404])
+  expect(await both(mirror, PRIVATE, secret, {})).toEqual([200, 200])
+})
