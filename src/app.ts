@@ -22,7 +22,8 @@ import { BufferPool } from './lib/buffer-pool.js'
 import { Complaint } from './lib/complaint.js'
 import { Periodic } from './lib/periodic.js'
 import { BlobStore } from './metadata/blob-store.js'
-import { openIndex, reconcile } from './metadata/open-index.js'
+import { openIndex } from './metadata/open-index.js'
+import { Reconciliation } from './metadata/reconciliation.js'
 import type { SqlIndex } from './metadata/sql-index.js'
 import type { Repository } from './oci/reference.js'
 import { MirroredRegistries, type RegistrySettings } from './proxy/mirrored-registries.js'
@@ -69,20 +70,21 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const isLocal = (name: string) => isPushedTo(name, config.local.namespaces)
   // A namespace that is taken out of the configuration keeps what it has.
   const isPushed = (name: string) => !isMirrored(name)
-  const reconciled = () => reconcile({ driver: storage.driver, index: index.index, isLocal: isPushed, log })
-  if (index.fresh) await reconciled()
+  const reconciliation = new Reconciliation({ ...index, driver: storage.driver, isLocal: isPushed, log })
+  const { trusted } = reconciliation
+  if (index.fresh) await reconciliation.run()
 
   const store = new BlobStore({ driver: storage.driver, index: index.index })
   const hot = new HotContent(config.storage)
   const canonical = (repository: Repository) => live.routes.nameOf(repository)
   const isImmutable: ReturnType<typeof immutableTags> = (...tag) => live.isImmutable(...tag)
-  const parts = { ...storage, store, index: index.index, events, log, now }
+  const parts = { ...storage, store, index: index.index, trusted, events, log, now }
   const local = new LocalRegistry({ ...parts, ...config.local, canonical, isImmutable, hot })
   const changes = local.manifests
   const garbage = new GarbageCollection({ ...parts, changes, isLocal, policy: () => live.config.gc })
   events.on('blob.collected', ({ digest }) => hot.delete(digest))
   const segments = () => live.config.upstream.segments
-  const cache = await buildCache({ config, segments, storage, store, index: index.index, hot, events, log })
+  const cache = await buildCache({ ...parts, config, segments, storage, hot })
   const { blobs, manifests } = cache
   const queue = new PrefetchQueue({
     concurrency: () => live.config.prefetch.concurrency,
@@ -169,13 +171,12 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   statistics.start()
   cache.eviction.kick()
   // After an unclean end rows may be missing for what was published last: they are found off the request path.
-  const reconciling = index.clean || index.fresh ? undefined : reconciled().catch(onError)
+  reconciliation.start()
 
   const close = async () => {
     queue.stop()
-    await Promise.all([drain(server), garbage.stop()])
+    await Promise.all([drain(server), garbage.stop(), reconciliation.stop()])
     await Promise.all(periodic.map((each) => each.stop()))
-    await reconciling
     await cache.blobs.stop()
     await cache.manifests.stop()
     await cache.eviction.stop()
@@ -216,12 +217,13 @@ interface CacheParts {
   hot: HotContent
   events: EventBus
   log: Logger
+  trusted: Promise<void>
 }
 
-async function buildCache({ config, segments, storage, store, index, hot, events, log }: CacheParts) {
+async function buildCache({ config, segments, storage, store, index, hot, events, log, trusted }: CacheParts) {
   const { maxSizeBytes, lowWatermark } = config.storage
   const parts = await PartFolder.open(storage.fillsDir)
-  const eviction = new Eviction({ store, index, parts, hot, events, log, maxSizeBytes, lowWatermark })
+  const eviction = new Eviction({ store, index, parts, hot, events, log, trusted, maxSizeBytes, lowWatermark })
   const trouble = new Complaint()
   const blobs = new BlobCache({ store, index, parts, hot, eviction, events, trouble, log, segments })
   const manifests = new ManifestCache({ driver: storage.driver, store, index, hot, eviction, trouble, log })

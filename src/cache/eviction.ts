@@ -25,6 +25,8 @@ export interface EvictionDeps extends CacheLimits {
   hot: HotContent
   events: EventBus
   log: Logger
+  /** Nothing goes before it resolves: what was pushed may not be known as such. It rejects when the server stops. */
+  trusted: Promise<void>
 }
 
 /** Keeps the cache within its size, the least recently used going first; never what is open, being filled or pushed. */
@@ -76,13 +78,19 @@ export class Eviction {
     this.kick()
   }
 
-  /** Waits for the run under way. */
+  /** Waits for the run under way; what `trusted` waits for is to be stopped before. */
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#running
   }
 
   async #run(): Promise<void> {
+    try {
+      await this.#deps.trusted
+    } catch {
+      // Told by whoever has stopped it.
+      return
+    }
     await nextTurn()
     try {
       while (this.#again && !this.#stopped) {

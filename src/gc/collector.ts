@@ -35,6 +35,8 @@ export interface CollectorDeps {
   policy: () => GcPolicy
   log: Logger
   now: () => number
+  /** Nothing is looked at before it resolves: the index may not know what was pushed. It rejects when the server stops. */
+  trusted: Promise<void>
 }
 
 /** A run is under way already. */
@@ -75,7 +77,7 @@ export class Collector {
     return this.#running
   }
 
-  /** Ends the run under way, which leaves the rest to the next one. */
+  /** Ends the run under way, which leaves the rest to the next one; what `trusted` waits for is to be stopped as well. */
   async stop(): Promise<void> {
     this.#stopped = true
     this.#pace?.stop()
@@ -95,6 +97,9 @@ export class Collector {
     }
     const began = performance.now()
     try {
+      await this.#deps.trusted.catch(() => {
+        throw new StoppedError()
+      })
       await this.#steps(this.#collection({ report, onFound, pace }), report)
     } catch (error) {
       report.failure = error instanceof Error ? error.message : String(error)

@@ -1,16 +1,18 @@
 import { existsSync, rmSync, statSync } from 'node:fs'
-import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite'
+import type { DatabaseSyncInstance } from '@photostructure/sqlite'
 import type { Digest } from '../oci/digest.js'
+import { leaveMark, takeMark } from './clean-mark.js'
+import { checkDatabase, isUnwritable, openDatabase } from './database.js'
 import type { BlobRow, CacheTotals, MetadataIndex } from './metadata-index.js'
-import { MIGRATIONS } from './schema.js'
+import { prepare, sizeOnDisk } from './statements.js'
 
 /** Bytes of an index that is checked at each start; a larger one only after an unclean end. */
 const ALWAYS_CHECKED = 64 * 1024 * 1024
 const MEMORY = ':memory:'
+/** The value that says that all stored files have been gone through once. */
+const RECONCILED = 'reconciled'
 /** A touch is written at the latest when this many have gathered. */
 const TOUCH_BATCH = 1000
-/** Files take whole blocks; a manifest's link takes one more. */
-const BLOCK = 4096
 
 interface Row {
   digest: string
@@ -23,14 +25,20 @@ interface Row {
 
 export interface OpenedIndex {
   index: SqlIndex
+  /** Nothing is known yet, or only a part, and the storage must be walked (`rebuild.ts`) before anything is served. */
   fresh: boolean
+  /** It was closed in order the last time and lacks nothing. */
   clean: boolean
+  /** With the file. */
   trouble?: { error: unknown; inMemory: boolean }
 }
 
 /** The index in one SQLite file in WAL mode. */
 export class SqlIndex implements MetadataIndex {
+  readonly #file: string
   readonly #db: DatabaseSyncInstance
+  /** Whether it lacks nothing of what is stored. */
+  #inLine = false
   readonly #now: () => number
   /** When, in ms since the epoch, in the order of the first uses. */
   readonly #touched = new Map<Digest, number>()
@@ -39,32 +47,41 @@ export class SqlIndex implements MetadataIndex {
 
   /**
    * Opens the index, making it anew when it is absent, damaged or of a newer layout. Where the disk cannot be written
-   * it is kept in memory: nothing is served worse, and the file is left as it is.
+   * it is kept in memory: nothing is served worse, and the file is left as it is, to be compared with the stored files
+   * when it is opened again.
    *
-   * @returns `fresh` when nothing is known yet and the storage must be walked (`rebuild.ts`); `clean` when it was
-   *   closed in order the last time; `trouble` with the file, when there was some
+   * @throws when the mark of an orderly end cannot be taken away: what is written from now on would be missed later
    */
   static open({ file, now }: { file: string; now: () => number }): OpenedIndex {
     const existed = existsSync(file)
+    // First of all, whatever becomes of the file: on a full disk it can be read and not be written.
+    const marked = takeMark(file)
     try {
-      return { ...SqlIndex.#begin(file, now), fresh: !existed }
-    } catch (trouble) {
-      const place = isUnwritable(trouble) ? MEMORY : file
-      if (place === file) for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
-      return { ...SqlIndex.#begin(place, now), fresh: true, trouble: { error: trouble, inMemory: place !== file } }
+      const index = SqlIndex.#begin(file, marked, now)
+      const fresh = !existed || index.getValue(RECONCILED) === undefined
+      const clean = marked && !fresh
+      index.#inLine = clean
+      return { index, fresh, clean }
+    } catch (error) {
+      const inMemory = isUnwritable(error)
+      if (!inMemory) for (const suffix of ['', '-wal', '-shm']) rmSync(file + suffix, { force: true })
+      const index = SqlIndex.#begin(inMemory ? MEMORY : file, false, now)
+      return { index, fresh: true, clean: false, trouble: { error, inMemory } }
     }
   }
 
-  static #begin(file: string, now: () => number): { index: SqlIndex; clean: boolean } {
-    const index = new SqlIndex(openDatabase(file), now)
-    const clean = index.getValue('closed') === 'clean'
+  static #begin(file: string, clean: boolean, now: () => number): SqlIndex {
+    const index = new SqlIndex(file, now)
     // A page may be damaged although the end was an orderly one; reading so much takes a tenth of a second or so.
-    if (!clean || (file !== MEMORY && statSync(file).size <= ALWAYS_CHECKED)) index.#check()
-    index.setValue('closed', 'no')
-    return { index, clean }
+    if (!clean || (file !== MEMORY && statSync(file).size <= ALWAYS_CHECKED)) checkDatabase(index.#db)
+    // Whether it can be written must be known now.
+    index.setValue('opened', String(now()))
+    return index
   }
 
-  private constructor(db: DatabaseSyncInstance, now: () => number) {
+  private constructor(file: string, now: () => number) {
+    const db = openDatabase(file)
+    this.#file = file
     this.#db = db
     this.#now = now
     this.#statements = prepare(db)
@@ -154,18 +171,31 @@ export class SqlIndex implements MetadataIndex {
     this.#statements.setValue.run(name, value)
   }
 
+  /** To be called when the index has been brought in line with the stored files (`rebuild.ts`). */
+  reconciled(): void {
+    this.#inLine = true
+    try {
+      this.setValue(RECONCILED, 'yes')
+    } catch (error) {
+      // On a full disk it goes unsaid: the next start goes through the files again.
+      if (!isUnwritable(error)) throw error
+    }
+  }
+
+  /** An index that was never in line with the files, or cannot be written, is compared with them at the next start. */
   close(): void {
+    let written = false
     try {
       this.flush()
-      this.setValue('closed', 'clean')
       // Otherwise the log may outlive the close, and all of it would be read again at the next start.
-      this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+      const { busy } = this.#db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() as { busy: number }
+      written = busy === 0
     } catch (error) {
-      // On a full disk the stamp is missing: the next start compares the index with the files.
       if (!isUnwritable(error)) throw error
     } finally {
       this.#db.close()
     }
+    if (written && this.#inLine && this.#file !== MEMORY) leaveMark(this.#file)
   }
 
   #toBlobRow({ digest, size, cached, pushed, source, used_at: usedAt }: Row): BlobRow {
@@ -178,14 +208,6 @@ export class SqlIndex implements MetadataIndex {
       // What is not written yet counts as well.
       usedAt: Math.max(usedAt, this.#touched.get(digest as Digest) ?? 0),
     }
-  }
-
-  /** @throws when a page of the file is damaged; reads all of it */
-  #check(): void {
-    const { quick_check: verdict } = this.#db.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
-    if (verdict === 'ok') return
-    this.#db.close()
-    throw new Error(`index.db is damaged: ${verdict}`)
   }
 
   /** Runs `work`, which may change one row, and keeps the running totals in step with it. */
@@ -224,74 +246,5 @@ export class SqlIndex implements MetadataIndex {
 
   #readTotals() {
     return this.#statements.totals.get() as unknown as CacheTotals & { pushedBytes: number }
-  }
-}
-
-/** SQLite's primary result codes READONLY, IOERR, FULL and CANTOPEN: the place is wrong, not the content. */
-function isUnwritable(error: unknown): boolean {
-  const { errcode } = error as { errcode?: number }
-  return errcode !== undefined && [8, 10, 13, 14].includes(errcode & 0xff)
-}
-
-/** What a blob of `size` bytes takes on disk. */
-export function sizeOnDisk(size: number, manifest: boolean): number {
-  return Math.ceil(size / BLOCK) * BLOCK + (manifest ? BLOCK : 0)
-}
-
-/** @throws when the file is no database, is damaged, or was made by a newer version */
-function openDatabase(file: string): DatabaseSyncInstance {
-  const db = new DatabaseSync(file)
-  try {
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 2000')
-    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number }
-    if (version > MIGRATIONS.length)
-      throw new Error(`index.db has version ${version}, this program knows ${MIGRATIONS.length}`)
-    for (const [step, sql] of MIGRATIONS.entries()) {
-      if (step >= version) db.exec(`BEGIN; ${sql} PRAGMA user_version = ${step + 1}; COMMIT`)
-    }
-    return db
-  } catch (error) {
-    db.close()
-    throw error
-  }
-}
-
-function prepare(db: DatabaseSyncInstance) {
-  const block = `((size + ${BLOCK - 1}) / ${BLOCK} * ${BLOCK} + manifest * ${BLOCK})`
-  return {
-    find: db.prepare('SELECT digest, size, manifest, cached, pushed, source, used_at FROM blobs WHERE digest = ?'),
-    addCached: db.prepare(
-      `INSERT INTO blobs (digest, size, manifest, cached, source, used_at) VALUES (?1, ?2, ?3, 1, ?4, ?5)
-       ON CONFLICT DO UPDATE SET size = ?2, cached = 1, source = coalesce(?4, source), used_at = ?5`,
-    ),
-    addPushed: db.prepare(
-      `INSERT INTO blobs (digest, size, manifest, pushed, used_at) VALUES (?1, ?2, ?3, 1, ?4)
-       ON CONFLICT DO UPDATE SET size = ?2, pushed = 1, used_at = ?4`,
-    ),
-    dropCached: db.prepare('UPDATE blobs SET cached = 0 WHERE digest = ?'),
-    dropPushed: db.prepare('UPDATE blobs SET pushed = 0 WHERE digest = ?'),
-    dropUnneeded: db.prepare('DELETE FROM blobs WHERE digest = ? AND cached = 0 AND pushed = 0'),
-    dropChildren: db.prepare('DELETE FROM children WHERE parent = ?'),
-    addChild: db.prepare('INSERT OR IGNORE INTO children (parent, child) VALUES (?, ?)'),
-    touch: db.prepare(
-      `WITH RECURSIVE used (digest) AS (VALUES (?1) UNION SELECT child FROM children JOIN used ON parent = used.digest)
-       UPDATE blobs SET used_at = max(used_at, ?2) WHERE digest IN (SELECT digest FROM used)`,
-    ),
-    oldest: db.prepare(
-      `SELECT digest, size, cached, pushed, source, used_at FROM blobs
-       WHERE cached = 1 AND pushed = 0 ORDER BY used_at LIMIT ?`,
-    ),
-    rowsAfter: db.prepare(
-      'SELECT digest, size, cached, pushed, source, used_at FROM blobs WHERE digest > ? ORDER BY digest LIMIT ?',
-    ),
-    totals: db.prepare(
-      `SELECT coalesce(sum(cached = 1 AND manifest = 0), 0) AS blobs,
-              coalesce(sum(cached = 1 AND manifest = 1), 0) AS manifests,
-              coalesce(sum(CASE WHEN cached = 1 AND pushed = 0 THEN ${block} ELSE 0 END), 0) AS sizeBytes,
-              coalesce(sum(CASE WHEN pushed = 1 THEN size ELSE 0 END), 0) AS pushedBytes
-       FROM blobs`,
-    ),
-    getValue: db.prepare('SELECT value FROM vals WHERE name = ?'),
-    setValue: db.prepare('INSERT INTO vals (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2'),
   }
 }

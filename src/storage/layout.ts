@@ -6,6 +6,7 @@ import { algorithmOf, type Digest, hexOf, isDigest } from '../oci/digest.js'
  *     layout.json                                   version of this layout
  *     lock.db                                       held by the one process that may write here
  *     index.db                                      SQLite; may be deleted
+ *     index.db.clean                                empty: index.db was closed in order (metadata/clean-mark.ts)
  *     token-key.pem                                 signs the tokens of users (mode 0600); may be deleted
  *     blobs/<algorithm>/<2 hex>/<hex>               complete and verified: layers, configs, manifests; fetched and pushed
  *     fills/<algorithm>-<hex>.part                  what has been fetched of a blob so far

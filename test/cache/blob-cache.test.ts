@@ -30,7 +30,8 @@ beforeEach(async () => {
   const hot = new HotContent({ memoryBytes: 0 })
   const segments = () => ({ size: BIG, minBlob: 100 * BIG })
   const common = { ...storage, parts, hot, events, segments, log: pino({ level: 'silent' }), maxSizeBytes: 100 * BIG }
-  cache = new BlobCache({ ...common, trouble: new Complaint(), eviction: new Eviction({ ...common, lowWatermark: 1 }) })
+  const eviction = new Eviction({ ...common, lowWatermark: 1, trusted: Promise.resolve() })
+  cache = new BlobCache({ ...common, trouble: new Complaint(), eviction })
 })
 afterEach(async () => {
   await cache.stop()

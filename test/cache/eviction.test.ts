@@ -18,6 +18,7 @@ let storage: Awaited<ReturnType<typeof openStorage>>
 let eviction: Eviction
 let lines: object[]
 let events: EventBus
+let trust: () => void
 beforeEach(async () => {
   lines = []
   folder = await temporaryFolder()
@@ -32,12 +33,32 @@ beforeEach(async () => {
     log: pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) }),
     maxSizeBytes: LIMIT,
     lowWatermark: 1,
+    trusted: new Promise((resolve) => (trust = resolve)),
   })
 })
 afterEach(async () => {
+  trust()
   await eviction.stop()
   storage.index.close()
   await folder.remove()
+})
+
+test('nothing goes before the index may be trusted, be there a reader that closes or a full disk', async () => {
+  const blobs = Array.from({ length: 4 }, () => randomBytes(BLOB))
+  const evicted: string[] = []
+  events.on('blob.evicted', ({ digest }) => evicted.push(digest))
+  for (const bytes of blobs) await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
+  eviction.kick()
+  eviction.relieve(BLOB)
+  const reader = await storage.store.open(digestOf(blobs[0]!), 'cached')
+  await reader?.close()
+  // Long enough for it to have come to its end.
+  for (let n = 0; n < 20; n++) await storage.driver.put('some/key', '')
+  expect(evicted).toEqual([])
+
+  trust()
+
+  await expect.poll(() => eviction.sizeBytes).toBe(LIMIT)
 })
 
 test('what could not go because it was being read goes when it is read no more, with nothing else asked', async () => {
@@ -47,6 +68,7 @@ test('what could not go because it was being read goes when it is read no more, 
     await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
     readers.push(await storage.store.open(digestOf(bytes), 'cached'))
   }
+  trust()
   eviction.kick()
   await expect.poll(() => lines).toMatchObject([{ msg: 'cache evicted', evicted: 0, inUse: 4 }])
 
@@ -70,6 +92,7 @@ test('a run that does not end, since as much comes as goes, looks again at what 
     void reader?.close()
     if (evicted.push(digest) < 40) add()
   })
+  trust()
 
   eviction.kick()
 
@@ -80,6 +103,7 @@ test('a run that does not end, since as much comes as goes, looks again at what 
 test('a full disk gets room though the limit is not reached', async () => {
   const blobs = [randomBytes(BLOB), randomBytes(BLOB)]
   for (const bytes of blobs) await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
+  trust()
   eviction.kick()
   expect(eviction.sizeBytes).toBe(LIMIT)
 

@@ -27,7 +27,13 @@ test('to look at a manifest does not count as using it, and to get it does', asy
   const parts = await PartFolder.open(join(folder.path, 'fills'))
   const events = new EventBus({ onListenerError: (error) => expect.unreachable(String(error)) })
   const common = { ...storage, hot: new HotContent({ memoryBytes: 0 }), events, log: pino({ level: 'silent' }) }
-  const eviction = new Eviction({ ...common, parts, maxSizeBytes: 1_000_000, lowWatermark: 1 })
+  const eviction = new Eviction({
+    ...common,
+    parts,
+    maxSizeBytes: 1_000_000,
+    lowWatermark: 1,
+    trusted: Promise.resolve(),
+  })
   const manifests = new ManifestCache({ ...common, trouble: new Complaint(), eviction })
   const [one, other] = [manifestOf('one'), manifestOf('other')]
   const oldest = () => {

@@ -77,6 +77,7 @@ async function collect(at: string, days: number, changes = Number.POSITIVE_INFIN
     policy: () => ({ graceMs: DAY / 2, retention: RETENTION }),
     log: pino({ level: 'silent' }),
     now,
+    trusted: Promise.resolve(),
   })
   const report = await collector.collect({ dryRun: false })
   storage.index.close()

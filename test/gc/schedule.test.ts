@@ -24,13 +24,14 @@ afterEach(async () => {
   await folder.remove()
 })
 
-function build() {
+function build(trusted = Promise.resolve()) {
   const events = new EventBus({ onListenerError: () => {} })
   const shared = { log: pino({ level: 'silent' }), now: () => clock }
   const { collector } = new GarbageCollection({
     ...storage,
     ...shared,
     events,
+    trusted,
     changes: { alone: (_repository, work) => work() },
     isLocal: () => true,
     policy: () => ({ everyMs, graceMs: HOUR, retention: [] }),
@@ -84,6 +85,28 @@ test('one that was asked for counts, a dry run does not', async () => {
   await schedule.look()
 
   expect(collector.last?.startedAt).toBe(at)
+})
+
+test('one that is asked for before the index may be trusted looks at nothing until it may', async () => {
+  let trust = () => {}
+  const { collector } = build(new Promise((resolve) => (trust = resolve)))
+  const content = Buffer.from('a blob')
+  await storage.store.put(content, { digest: digestOf(content), manifest: false }, 'pushed')
+  clock = Date.now() + 2 * HOUR
+  const running = collector.collect({ dryRun: false })
+  // Long enough for it to have come to its end.
+  for (let n = 0; n < 20; n++) await storage.driver.put('some/key', '')
+  expect(storage.index.find(digestOf(content))).toBeDefined()
+
+  trust()
+
+  expect(await running).toMatchObject({ found: { content: 1 } })
+})
+
+test('the end of the server ends the wait for an index that may be trusted', async () => {
+  const { collector } = build(Promise.reject(new Error('the server stops')))
+
+  expect(await collector.collect({ dryRun: false })).toMatchObject({ failure: 'the server was stopped' })
 })
 
 test('while one runs another is refused; stopping ends it, which does not count, and none begins after', async () => {

@@ -1,9 +1,10 @@
-import { truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from '@photostructure/sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { SqlIndex, sizeOnDisk } from '../../src/metadata/sql-index.js'
+import { SqlIndex } from '../../src/metadata/sql-index.js'
+import { sizeOnDisk } from '../../src/metadata/statements.js'
 import { digestOf } from '../../src/oci/digest.js'
 import { temporaryFolder } from '../helpers/local-server.js'
 
@@ -198,6 +199,7 @@ describe('values', () => {
 
 describe('opening', () => {
   test('tells a new index from one that is known, and an orderly end from another', () => {
+    index.reconciled()
     index.close()
     const again = open()
     const whileOpen = open()
@@ -207,6 +209,32 @@ describe('opening', () => {
 
     expect([again.fresh, again.clean]).toEqual([false, true])
     expect(whileOpen.clean).toBe(false)
+  })
+
+  test('of one that was never in line with the stored files is of a new one: the walk was cut short', () => {
+    cache('a')
+    index.close()
+
+    const opened = open()
+    index = opened.index
+
+    expect(opened).toMatchObject({ fresh: true, clean: false })
+    expect(index.find(digest('a'))).toBeDefined()
+  })
+
+  test('after an unclean end and an orderly one, with no comparison in between, is not clean yet', () => {
+    index.reconciled()
+    const compared = open()
+    compared.index.close()
+    index.close()
+
+    const opened = [open(), open()]
+    for (const { index } of opened) index.close()
+    const afterwards = open()
+    index = afterwards.index
+
+    expect(opened.map(({ clean }) => clean)).toEqual([true, false])
+    expect([afterwards.fresh, afterwards.clean]).toEqual([false, true])
   })
 
   test.each([
@@ -257,4 +285,23 @@ test('where its file cannot be made it is kept in memory, and says so', () => {
   opened.index.addCached({ digest: digest('a'), size: 5000, manifest: false })
   expect(opened.index.find(digest('a'))).toMatchObject({ size: 5000, cached: true })
   opened.index.close()
+})
+
+test('what happened while it was kept in memory is missing in the file, which is known by that when it is opened again', () => {
+  index.reconciled()
+  index.close()
+  renameSync(file, `${file}.away`)
+  // SQLite cannot open it, as on a full disk.
+  mkdirSync(file)
+  const inMemory = open()
+  inMemory.index.reconciled()
+  inMemory.index.close()
+  rmdirSync(file)
+  renameSync(`${file}.away`, file)
+
+  const opened = open()
+  index = opened.index
+
+  expect(inMemory.trouble).toMatchObject({ inMemory: true })
+  expect(opened).toMatchObject({ fresh: false, clean: false })
 })

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DatabaseSync } from '@photostructure/sqlite'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf } from '../../src/oci/digest.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
@@ -27,10 +28,10 @@ describe('index.db', () => {
   let paths: string[]
   let before: Awaited<ReturnType<typeof seen>>
   const index = () => join(mirror.storage, 'data', 'index.db')
-  const start = (storage?: string) =>
+  const start = (storage?: string, maxSize = '1GiB') =>
     startMirror({
       registries: { 'docker.io': registry([{ name: 'hub', url: 'http://127.0.0.1:9', role: 'origin' }]) },
-      settings: { storage: { memory: '0B' } },
+      settings: { storage: { memory: '0B', maxSize } },
       ...(storage && { storage }),
     })
   const see = () =>
@@ -83,6 +84,54 @@ describe('index.db', () => {
     mirror = await start(mirror.storage)
 
     expect(await see()).toEqual(before)
+  })
+
+  describe('that lacks what was pushed last', () => {
+    const layer = randomBytes(3_000_000)
+    const path = `/v2/local/app/blobs/${digestOf(layer)}`
+    const change = (sql: string) => {
+      const db = new DatabaseSync(index())
+      db.exec(sql)
+      db.close()
+    }
+
+    test('since the power failed: nothing of it is evicted, though the cache is too large', async () => {
+      mirror = await start(mirror.storage)
+      await pusher(mirror.url).blob('local/app', layer)
+      await mirror.close()
+      await rm(`${index()}.clean`)
+      // As it was before the push: the cache had the layer. A row is missing, too, so that the log tells the end.
+      change(`UPDATE blobs SET cached = 1, pushed = 0, used_at = 1 WHERE digest = '${digestOf(layer)}'`)
+      change(`DELETE FROM blobs WHERE digest = '${digestOf(Buffer.from('one layer'))}'`)
+
+      mirror = await start(mirror.storage, '1MiB')
+      await expect.poll(() => mirror.log.map(({ msg }) => msg)).toContain('index brought in line with the stored files')
+
+      await mirror.close()
+      expect(mirror.log.map(({ msg }) => msg)).not.toContain('cache evicted')
+      mirror = await start(mirror.storage, '1MiB')
+      expect(await mirror.get(path)).toMatchObject({ status: 200, digest: digestOf(layer) })
+    })
+
+    test('since it could not be written then: nothing of it is evicted, and all is served', async () => {
+      change(`INSERT INTO blobs VALUES ('${digestOf(layer)}', ${layer.length}, 0, 1, 0, 'hub', 1)`)
+      await rename(index(), `${index()}.away`)
+      // SQLite cannot open it, as on a full disk.
+      await mkdir(index())
+      mirror = await start(mirror.storage)
+      const push = pusher(mirror.url)
+      await push.blob('local/app', layer)
+      const own = await push.blob('local/app', Buffer.from('known to no index'))
+      await mirror.close()
+      await rmdir(index())
+      await rename(`${index()}.away`, index())
+
+      mirror = await start(mirror.storage, '1MiB')
+      await expect.poll(() => mirror.log.map(({ msg }) => msg)).toContain('index brought in line with the stored files')
+
+      expect(await mirror.get(`/v2/local/app/blobs/${own}`)).toMatchObject({ status: 200, digest: own })
+      expect(await mirror.get(path)).toMatchObject({ status: 200, digest: digestOf(layer) })
+    })
   })
 
   test('damaged in any of its pages: the same, and pushes go on', async () => {
