@@ -55,11 +55,13 @@ export async function sweepRows(run: Collection): Promise<DigestSet> {
   return rows
 }
 
-/** Takes away files that neither the index nor a repository knows. */
+/** Takes away files that neither the index nor a repository knows; what a repository alone knows the index learns. */
 export async function sweepFiles(rows: DigestSet, run: Collection): Promise<void> {
   for await (const digest of storedDigests(run.driver)) {
     await run.pace.step()
-    if (!rows.has(digest) && !run.live.has(digest)) await collect(digest, 'nothing knows it', run)
+    if (rows.has(digest)) continue
+    if (!run.live.has(digest)) await collect(digest, 'nothing knows it', run)
+    else if (!run.dryRun) await run.store.keep(digest)
   }
 }
 

@@ -72,13 +72,13 @@ export class BlobStore {
     return this.#publish({ ...blob, size: bytes.length }, role, () => this.#driver.put(blobKey(blob.digest), bytes))
   }
 
-  /** Keeps a blob that is already here for a push as well. @returns false when it is not here */
+  /** Keeps a blob that is already here, known to the index or not, for a push as well. @returns false when it is not here */
   async keep(digest: Digest): Promise<boolean> {
     return this.#changing.run(digest, async () => {
       const stored = await this.#driver.stat(blobKey(digest))
       const row = this.#index.find(digest)
-      if (!stored || !row || stored.size !== row.size) return false
-      this.#index.addPushed({ digest, size: row.size, manifest: false })
+      if (!stored || (row && stored.size !== row.size)) return false
+      this.#index.addPushed({ digest, size: stored.size, manifest: false })
       return true
     })
   }

@@ -7,6 +7,7 @@ import { bareType } from '../oci/media-types.js'
 import type { Reference, Repository } from '../oci/reference.js'
 import { isAttachedTag } from '../oci/referrers.js'
 import type { ContentSource } from '../routing/content-source.js'
+import type { LocalContent } from './local-content.js'
 import type { RepositoryLinks } from './repository-links.js'
 import { OURSELVES, type Uploads } from './uploads.js'
 
@@ -14,6 +15,7 @@ const READ_BYTES = 256 * 1024
 
 export interface AttachmentsDeps {
   uploads: Uploads
+  content: LocalContent
   links: (repository: Repository) => RepositoryLinks
 }
 
@@ -50,7 +52,8 @@ export class Attachments {
     checkRefers(repository, references, manifest)
     const links = this.#deps.links(repository)
     for (const { digest } of manifest.blobs.filter(hasBytesHere)) {
-      if ((await links.blobSize(digest)) === undefined) await this.#bring(repository, digest, source)
+      const size = await this.#deps.content.sizeOf(digest, () => links.blobSize(digest))
+      if (size === undefined) await this.#bring(repository, digest, source)
     }
   }
 

@@ -12,7 +12,10 @@ export interface ContentMemory {
   set(digest: Digest, bytes: Uint8Array): void
 }
 
-/** The bytes of what was pushed, whichever repository they belong to; small ones from memory. */
+/**
+ * The bytes of what was pushed, whichever repository they belong to; small ones from memory. Whoever asks has seen a link:
+ * where the index does not know what a link says, it learns it.
+ */
 export class LocalContent {
   readonly #store: BlobStore
   readonly #hot: ContentMemory
@@ -26,7 +29,7 @@ export class LocalContent {
   async open(digest: Digest): Promise<OpenBlob | undefined> {
     const known = this.#hot.get(digest)
     if (known) return inMemory(digest, known)
-    const blob = await this.#store.open(digest, 'pushed')
+    const blob = await this.#openStored(digest)
     if (!blob) return undefined
     if (blob.size > this.#hot.entryLimit) return { digest, size: blob.size, outcome: 'local', reader: blob }
     return inMemory(digest, await this.#load(digest, blob))
@@ -36,7 +39,7 @@ export class LocalContent {
   async manifestBytes(digest: Digest): Promise<Uint8Array | undefined> {
     const known = this.#hot.get(digest)
     if (known) return known
-    const blob = await this.#store.open(digest, 'pushed')
+    const blob = await this.#openStored(digest)
     return blob && this.#load(digest, blob)
   }
 
@@ -45,9 +48,27 @@ export class LocalContent {
     return this.#store.using(digest, work)
   }
 
+  /**
+   * Looks by `linked` whether `digest` is here, with `using`.
+   *
+   * @param linked the size of the file in bytes, where there are a link and a file
+   * @returns that size; `undefined` also where the file is not whole, so that the client pushes it again
+   */
+  async sizeOf(digest: Digest, linked: () => Promise<number | undefined>): Promise<number | undefined> {
+    const size = await this.using(digest, linked)
+    if (size === undefined) return undefined
+    const row = this.#store.find(digest, 'pushed')
+    return (row ? row.size === size : await this.#store.keep(digest)) ? size : undefined
+  }
+
   /** Keeps what was just pushed where the next reader will look first. */
   remember(digest: Digest, bytes: Uint8Array): void {
     this.#hot.set(digest, bytes)
+  }
+
+  async #openStored(digest: Digest): Promise<StoredBlob | undefined> {
+    if (!this.#store.find(digest, 'pushed')) await this.#store.keep(digest)
+    return this.#store.open(digest, 'pushed')
   }
 
   async #load(digest: Digest, blob: StoredBlob): Promise<Uint8Array> {

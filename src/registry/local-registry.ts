@@ -102,7 +102,7 @@ export class LocalRegistry {
     const { sparse, isImmutable } = deps
     this.manifests = new Manifests({ store, index, content, directory, events, links, sparse, isImmutable, now })
     this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })
-    this.attachments = new Attachments({ uploads: this.uploads, links })
+    this.attachments = new Attachments({ uploads: this.uploads, content, links })
     this.#sweeping = new Periodic({
       everyMs: SWEEP_EVERY_MS,
       work: () => this.uploads.sweep(),

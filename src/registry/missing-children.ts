@@ -43,21 +43,17 @@ export async function checkChildren(
   { links, content, sparse }: { links: RepositoryLinks; content: LocalContent; sparse: Sparse },
 ): Promise<Digest[]> {
   const limit = pLimit(LOOKUPS_AT_ONCE)
-  const needed = new Map<Digest, () => Promise<boolean>>()
-  for (const { digest } of manifest.blobs.filter(hasBytesHere)) needed.set(digest, () => hasBlob(digest, links))
+  const needed = new Map<Digest, () => Promise<number | undefined>>()
+  for (const { digest } of manifest.blobs.filter(hasBytesHere)) needed.set(digest, () => links.blobSize(digest))
   // Build caches are indexes that list layers: what an index names is a manifest or a blob.
   for (const { digest } of manifest.manifests.filter(hasBytesHere)) {
-    needed.set(digest, async () => (await links.manifest(digest)) !== undefined || (await hasBlob(digest, links)))
+    needed.set(digest, async () => (await links.manifestSize(digest)) ?? links.blobSize(digest))
   }
   const digests = [...needed.keys()]
-  const found = await limit.map(digests, (digest) => content.using(digest, needed.get(digest)!))
-  const missing = digests.filter((_digest, at) => !found[at])
+  const found = await limit.map(digests, (digest) => content.sizeOf(digest, needed.get(digest)!))
+  const missing = digests.filter((_digest, at) => found[at] === undefined)
   const listed = new Set(manifest.manifests.map(({ digest }) => digest))
   const refused = missing.filter((digest) => sparse === 'none' || (sparse === 'indexes' && !listed.has(digest)))
   if (refused.length > 0) throw new MissingChildrenError(refused)
   return missing
-}
-
-async function hasBlob(digest: Digest, links: RepositoryLinks): Promise<boolean> {
-  return (await links.blobSize(digest)) !== undefined
 }

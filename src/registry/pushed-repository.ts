@@ -19,12 +19,12 @@ export class PushedRepository {
 
   /** The caller closes what it gets. */
   async openBlob(digest: Digest): Promise<OpenBlob | undefined> {
-    const size = await this.#content.using(digest, () => this.links.blobSize(digest))
+    const size = await this.#blobSize(digest)
     return size === undefined ? undefined : this.#content.open(digest)
   }
 
   async statBlob(digest: Digest): Promise<BlobFacts | undefined> {
-    const size = await this.#content.using(digest, () => this.links.blobSize(digest))
+    const size = await this.#blobSize(digest)
     return size === undefined ? undefined : { digest, size, outcome: 'local' }
   }
 
@@ -45,6 +45,10 @@ export class PushedRepository {
     const tagged = await this.links.tag(fallbackTag(subject))
     const bytes = tagged && (await this.#content.manifestBytes(tagged.digest))
     return bytes ? [...known, ...readReferrers(bytes)] : known
+  }
+
+  #blobSize(digest: Digest): Promise<number | undefined> {
+    return this.#content.sizeOf(digest, () => this.links.blobSize(digest))
   }
 
   async #find(reference: Reference): Promise<{ digest: Digest; mediaType: string } | undefined> {

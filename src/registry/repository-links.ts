@@ -45,9 +45,13 @@ export class RepositoryLinks {
   }
 
   /** Size in bytes of a blob that belongs here and whose bytes are there. */
-  async blobSize(digest: Digest): Promise<number | undefined> {
-    const linked = await this.#driver.stat(blobLinkKey(this.#name, digest))
-    return linked && (await this.#driver.stat(blobKey(digest)))?.size
+  blobSize(digest: Digest): Promise<number | undefined> {
+    return this.#sizeBy(blobLinkKey(this.#name, digest), digest)
+  }
+
+  /** Size in bytes of a manifest that belongs here and whose bytes are there. */
+  manifestSize(digest: Digest): Promise<number | undefined> {
+    return this.#sizeBy(manifestLinkKey(this.#name, digest), digest)
   }
 
   addBlob(digest: Digest): Promise<void> {
@@ -119,5 +123,9 @@ export class RepositoryLinks {
 
   removeReferrer(subject: Digest, referrer: Digest): Promise<void> {
     return this.#driver.delete(referrerKey(this.#name, subject, referrer))
+  }
+
+  async #sizeBy(link: string, digest: Digest): Promise<number | undefined> {
+    return (await this.#driver.stat(link)) && (await this.#driver.stat(blobKey(digest)))?.size
   }
 }

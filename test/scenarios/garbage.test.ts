@@ -1,5 +1,6 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DatabaseSync } from '@photostructure/sqlite'
 import { request } from 'undici'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Finding, GcReport } from '../../src/gc/report.js'
@@ -379,5 +380,21 @@ describe('garbage', () => {
       { kind: 'content', digest: unknown },
     ])
     expect((await mirror.get('/v2/_catalog')).text).not.toContain('empty')
+  })
+
+  test('what a repository links to and the index does not know is none, and the index learns it', async () => {
+    await image('local/app', 'v1', ['a layer'])
+    const before = (await mirror.stats()).local.sizeBytes
+    await mirror.close()
+    const db = new DatabaseSync(data('index.db'))
+    db.exec('DELETE FROM blobs')
+    db.close()
+    await start()
+    ahead = DAY
+
+    const { found } = await collect()
+
+    expect(found).toEqual([])
+    expect((await mirror.stats()).local.sizeBytes).toBe(before)
   })
 })
