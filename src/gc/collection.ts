@@ -27,7 +27,7 @@ export interface Collection {
   startedAt: number
   /**
    * What was used or written after this stays, in ms since the epoch. It is before the run's beginning: whatever becomes
-   * needed while the run goes on is used first, and so out of its reach.
+   * needed while the run goes on is used first, and so out of its reach, though the clock be set back (`BlobStore.noteUses`).
    */
   cutoff: number
   dryRun: boolean

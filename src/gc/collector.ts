@@ -96,6 +96,7 @@ export class Collector {
       damaged: 0,
     }
     const began = performance.now()
+    const noted = this.#deps.store.noteUses()
     try {
       await this.#deps.trusted.catch(() => {
         throw new StoppedError()
@@ -105,6 +106,8 @@ export class Collector {
       report.failure = error instanceof Error ? error.message : String(error)
       if (error instanceof StoppedError) this.#log.info('garbage collection ended early: the server stops')
       else this.#log.error({ err: error }, 'garbage collection failed; the next run goes on where it ended')
+    } finally {
+      noted()
     }
     report.durationMs = Math.round(performance.now() - began)
     const { steps, ...told } = report

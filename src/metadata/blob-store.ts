@@ -32,6 +32,8 @@ export class BlobStore {
   readonly #index: MetadataIndex
   readonly #changing = new KeyedLock<Digest>()
   readonly #open = new Map<Digest, number>()
+  /** While somebody notes them. */
+  #used: Set<Digest> | undefined
 
   constructor({ driver, index }: { driver: StorageDriver; index: MetadataIndex }) {
     this.#driver = driver
@@ -74,6 +76,7 @@ export class BlobStore {
 
   /** Keeps a blob that is already here, known to the index or not, for a push as well. @returns false when it is not here */
   async keep(digest: Digest): Promise<boolean> {
+    this.#used?.add(digest)
     return this.#changing.run(digest, async () => {
       const stored = await this.#driver.stat(blobKey(digest))
       const row = this.#index.find(digest)
@@ -102,20 +105,34 @@ export class BlobStore {
    */
   using<Result>(digest: Digest, work: () => Promise<Result>): Promise<Result> {
     this.#index.touch(digest)
+    this.#used?.add(digest)
     // A change that begins later sees the touch; one that has begun is waited for.
     return this.#changing.busy(digest) ? this.#changing.run(digest, work) : work()
   }
 
   /**
-   * Runs `work`, which takes away a link to a blob, unless the blob was used after `since` (ms since the epoch): nobody
-   * is told meanwhile that it is here.
+   * Notes from now on what is used or written, for one garbage collection: `unlessUsed` leaves it, wherever the clock was
+   * set meanwhile.
+   *
+   * @returns to be called in the end
+   */
+  noteUses(): () => void {
+    this.#used = new Set()
+    return () => {
+      this.#used = undefined
+    }
+  }
+
+  /**
+   * Runs `work`, which takes away a link to a blob, unless the blob was used after `since` (ms since the epoch) or since
+   * `noteUses`: nobody is told meanwhile that it is here.
    *
    * @returns what `work` returned; `undefined` when the blob was used
    */
   unlessUsed<Result>(digest: Digest, since: number, work: () => Promise<Result>): Promise<Result | undefined> {
     return this.#changing.run(digest, async () => {
       const row = this.#index.find(digest)
-      return row && row.usedAt > since ? undefined : work()
+      return this.#used?.has(digest) || (row && row.usedAt > since) ? undefined : work()
     })
   }
 
@@ -151,6 +168,7 @@ export class BlobStore {
   }
 
   async #publish(blob: NewBlob, role: BlobRole, write: () => Promise<void>): Promise<void> {
+    this.#used?.add(blob.digest)
     await this.#changing.run(blob.digest, async () => {
       const before = this.find(blob.digest, role)
       this.#add(blob, role)

@@ -266,6 +266,21 @@ describe('collecting what was pushed', () => {
     expect(await collected).toBeUndefined()
   })
 
+  test.each<[string, () => Promise<unknown>]>([
+    ['used', () => store.using(digest, async () => {})],
+    ['kept', () => store.keep(digest)],
+    ['pushed again', () => adopt('pushed')],
+  ])('leaves what was %s while uses are noted, whatever the clock says, and no longer', async (_case, use) => {
+    await adopt('pushed')
+    const noted = store.noteUses()
+    await use()
+
+    expect(await store.collect(digest, ahead(), false)).toBeUndefined()
+    noted()
+
+    expect(await store.collect(digest, ahead(), false)).toBe(5000)
+  })
+
   test('a row whose file is gone goes; one whose file is there stays', async () => {
     await adopt('pushed')
 
