@@ -34,10 +34,13 @@ export async function sweepRepository(
   const marks = await markRepository(repository, run)
   const plan = await planFor(repository, marks, rule, run)
   await untag(repository, marks, plan, run)
+  // Not all file systems keep the order of deletions in a power failure: what holds is gone for good before what it holds.
+  await run.driver.settle()
   const gone = await removeManifests(repository, marks, plan, run)
   const staying = [...marks.manifests.values()].filter(({ digest }) => !gone.has(digest))
   for (const { digest } of staying) run.live.add(digest)
   await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
+  await run.driver.settle()
   await sweepBlobs(repository, staying, run)
 }
 

@@ -184,7 +184,9 @@ export class BlobStore {
   async #giveUp(digest: Digest, role: BlobRole): Promise<void> {
     const row = this.#index.find(digest)
     const needed = role === 'cached' ? row?.pushed : row?.cached
-    if (!needed) await this.#driver.delete(blobKey(digest))
+    // In a power failure the links to it must not outlive it; a fetched one is fetched again.
+    if (!needed && role === 'pushed') await this.#driver.settle()
+    if (!needed) await this.#driver.discard(blobKey(digest))
     this.#index.drop(digest, role)
   }
 

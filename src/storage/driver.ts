@@ -33,8 +33,14 @@ export interface StorageDriver {
    */
   adopt(file: string, key: string): Promise<void>
 
-  /** Deleting an absent key is no error. */
+  /** Deleting an absent key is no error. It is on stable storage at the latest after `settle`. */
   delete(key: string): Promise<void>
+
+  /** As `delete`, for what may come back after a power failure: nobody misses it, and nobody minds it. */
+  discard(key: string): Promise<void>
+
+  /** Resolves when all that `delete` has done is on stable storage: to be called before what it pointed to is discarded. */
+  settle(): Promise<void>
 
   /** The names directly below `prefix` in lexical order, those that have keys below them ending in `/`. */
   list(prefix: string): Promise<string[]>

@@ -29,6 +29,11 @@ export class FsDriver implements StorageDriver {
   readonly #staging: string
   /** Folders that a file is about to be moved into, or below, and by how many. */
   readonly #awaited = new Map<string, number>()
+  /** Folders that this process knows to be there after a power failure. */
+  readonly #lasting = new Set<string>()
+  /** Folders out of which something was deleted since they were synced. */
+  readonly #unsettled = new Set<string>()
+  #settling: Promise<void> = Promise.resolve()
 
   /** @param stagingDir on the same file system as `root`; small objects are written there first */
   constructor({ root, stagingDir }: { root: string; stagingDir: string }) {
@@ -103,9 +108,19 @@ export class FsDriver implements StorageDriver {
   }
 
   async delete(key: string): Promise<void> {
-    const path = this.#path(key)
-    await rm(path, { force: true, recursive: false })
-    await this.#dropEmptyParents(dirname(path))
+    const folder = await this.#remove(key)
+    this.#unsettled.add(folder)
+  }
+
+  async discard(key: string): Promise<void> {
+    await this.#remove(key)
+  }
+
+  settle(): Promise<void> {
+    const settling = this.#settling.then(() => this.#syncUnsettled())
+    // Each is told its own failure; the folder is left to the next one.
+    this.#settling = settling.catch(() => {})
+    return settling
   }
 
   async list(prefix: string): Promise<string[]> {
@@ -128,17 +143,18 @@ export class FsDriver implements StorageDriver {
     }
   }
 
-  tidy(prefix: string): Promise<void> {
-    return this.#dropEmptyParents(this.#path(prefix))
+  async tidy(prefix: string): Promise<void> {
+    await this.#dropEmptyParents(this.#path(prefix))
   }
 
   async #moveInto(file: string, path: string): Promise<void> {
     const folder = dirname(path)
     for (let attempt = 1; ; attempt++) {
       try {
-        const made = await mkdir(folder, { recursive: true })
+        await this.#make(folder)
         await rename(file, path)
-        return await syncedUpTo(folder, made)
+        await synced(folder)
+        return await this.#makeLasting(folder)
       } catch (error) {
         // A folder that was just being removed as empty may have gone after all; no removal begins while it is awaited.
         if (attempt === MOVE_ATTEMPTS || !isMissing(error) || !(await exists(file))) throw error
@@ -146,15 +162,58 @@ export class FsDriver implements StorageDriver {
     }
   }
 
-  /** Keys have no folders of their own: one without keys below it is not there. */
-  async #dropEmptyParents(directory: string): Promise<void> {
+  async #make(folder: string): Promise<void> {
+    const uppermost = await mkdir(folder, { recursive: true })
+    if (uppermost === undefined) return
+    for (let at = folder; at.length >= uppermost.length; at = dirname(at)) this.#lasting.delete(at)
+  }
+
+  /**
+   * A folder is there after a power failure only when the one above it was synced since it was made, by whomever: another
+   * put that is still at it, or a process that was killed.
+   */
+  async #makeLasting(folder: string): Promise<void> {
+    const folders = this.#foldersAbove(join(folder, 'key'))
+    const known = folders.findIndex((at) => this.#lasting.has(at))
+    // From above, so that what is below one that lasts is never known before it.
+    for (const at of folders.slice(0, known === -1 ? undefined : known).reverse()) {
+      await synced(dirname(at))
+      this.#lasting.add(at)
+    }
+  }
+
+  /** @returns the folder that is to be synced, so that it is gone for good */
+  async #remove(key: string): Promise<string> {
+    const path = this.#path(key)
+    await rm(path, { force: true, recursive: false })
+    return this.#dropEmptyParents(dirname(path))
+  }
+
+  /** Keys have no folders of their own: one without keys below it is not there. @returns the nearest folder that is left */
+  async #dropEmptyParents(directory: string): Promise<string> {
     for (const folder of this.#foldersAbove(join(directory, 'key'))) {
-      if (this.#awaited.has(folder)) return
+      if (this.#awaited.has(folder)) return folder
+      // Before it goes: whoever makes it anew meanwhile must sync it.
+      this.#lasting.delete(folder)
       try {
         await rmdir(folder)
       } catch {
         // Not empty; whatever else it is, the key is gone, which is what was asked for.
-        return
+        return folder
+      }
+    }
+    return this.#root
+  }
+
+  async #syncUnsettled(): Promise<void> {
+    for (const folder of this.#unsettled) {
+      this.#unsettled.delete(folder)
+      try {
+        await synced(folder)
+      } catch (error) {
+        // Gone as empty since then: it has left its parent to be synced, or was discarded for good.
+        this.#unsettled.add(isMissing(error) ? dirname(folder) : folder)
+        if (!isMissing(error)) throw error
       }
     }
   }
@@ -198,14 +257,6 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
-}
-
-/** A new folder is there after a power failure only when the folder above it has been synced as well. */
-async function syncedUpTo(folder: string, uppermostMade: string | undefined): Promise<void> {
-  for (let at = folder; ; at = dirname(at)) {
-    await synced(at)
-    if (uppermostMade === undefined || at === dirname(uppermostMade)) return
-  }
 }
 
 async function synced(path: string): Promise<void> {

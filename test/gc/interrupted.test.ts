@@ -59,6 +59,8 @@ function killedAfter(driver: StorageDriver, changes: number) {
     names: driver.names.bind(driver),
     put: change(driver.put.bind(driver)),
     delete: change(driver.delete.bind(driver)),
+    discard: change(driver.discard.bind(driver)),
+    settle: driver.settle.bind(driver),
     tidy: driver.tidy.bind(driver),
   })
 }

@@ -54,6 +54,8 @@ function withStep(before: () => Promise<void>): StorageDriver {
     put: (key, bytes) => before().then(() => driver.put(key, bytes)),
     adopt: (file, key) => before().then(() => driver.adopt(file, key)),
     delete: (key) => driver.delete(key),
+    discard: (key) => driver.discard(key),
+    settle: () => driver.settle(),
     list: (prefix) => driver.list(prefix),
     names: (prefix) => driver.names(prefix),
     tidy: (prefix) => driver.tidy(prefix),
@@ -279,6 +281,27 @@ describe('collecting what was pushed', () => {
     noted()
 
     expect(await store.collect(digest, ahead(), false)).toBe(5000)
+  })
+
+  test('lets links that were deleted settle before its file goes, and eviction waits for nothing', async () => {
+    const steps: string[] = []
+    const { driver, index } = storage
+    const noting = Object.assign(
+      withStep(async () => {}),
+      {
+        settle: () => driver.settle().then(() => steps.push('settled')),
+        discard: (key: string) => driver.discard(key).then(() => steps.push('discarded')),
+      },
+    )
+    const noted = new BlobStore({ driver: noting, index })
+    await adopt('pushed')
+    await noted.collect(digest, ahead(), false)
+    expect(steps.splice(0)).toEqual(['settled', 'discarded'])
+    await adopt('cached')
+
+    await noted.evict(digest)
+
+    expect(steps).toEqual(['discarded'])
   })
 
   test('a row whose file is gone goes; one whose file is there stays', async () => {

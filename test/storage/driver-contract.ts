@@ -111,6 +111,20 @@ export function describeDriverContract(name: string, makeEmpty: () => Promise<Em
       await reader.close()
     })
 
+    test('what was discarded is absent at once as well, and settling is no error, with something deleted or not', async () => {
+      await adopt('blobs/ab/a', 'content')
+      await driver.put('links/below/a', '')
+      await driver.settle()
+
+      await driver.discard('blobs/ab/a')
+      await driver.discard('blobs/ab/a')
+      await driver.delete('links/below/a')
+      await driver.delete('absent/folder/a')
+      await Promise.all([driver.settle(), driver.settle()])
+
+      expect([await driver.list('blobs'), await driver.list('links')]).toEqual([[], []])
+    })
+
     test('closing twice is no error', async () => {
       await driver.put('a', 'a')
       const object = (await driver.open('a'))!
