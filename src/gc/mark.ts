@@ -1,5 +1,6 @@
 import { type Digest, matches } from '../oci/digest.js'
 import { childrenOf, MANIFEST_LIMIT, type Manifest, readManifest } from '../oci/manifest.js'
+import { isKnownManifestType } from '../oci/media-types.js'
 import { isTag, type Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
@@ -20,7 +21,7 @@ export interface MarkedManifest {
   subject: Digest | undefined
   /** From its link: when what held it was deleted, in ms since the epoch. */
   orphanedAt: number | undefined
-  /** False when its bytes are gone or damaged: what it names is not known then. */
+  /** False when its bytes are gone or damaged, or it is of an unknown type: what it names is not known then. */
   readable: boolean
 }
 
@@ -63,7 +64,8 @@ async function markManifest(
   link: { mediaType: string; orphanedAt?: number; subject?: Digest } | undefined,
 ): Promise<MarkedManifest> {
   const bytes = await manifestBytes(driver, digest)
-  const manifest: Manifest | undefined = bytes && readManifest(bytes, link?.mediaType ?? '')
+  const parsed: Manifest | undefined = bytes && readManifest(bytes, link?.mediaType ?? '')
+  const manifest = parsed && isKnownManifestType(parsed.mediaType) ? parsed : undefined
   return {
     digest,
     size: bytes?.length ?? 0,

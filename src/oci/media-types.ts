@@ -9,6 +9,12 @@ export const MEDIA_TYPES = {
   ociArtifact: 'application/vnd.oci.artifact.manifest.v1+json',
 } as const
 
+/** The types of which it is known where they name what they need; the last is what ORAS wrote before OCI had artifacts. */
+const KNOWN: ReadonlySet<string> = new Set([
+  ...Object.values(MEDIA_TYPES),
+  'application/vnd.cncf.oras.artifact.manifest.v1+json',
+])
+
 /** Asked of every upstream: the whole set, whatever the client listed, so that the answer is what exists. */
 export const MANIFEST_ACCEPT = [
   MEDIA_TYPES.ociIndex,
@@ -29,4 +35,9 @@ export function bareType(header: string | undefined): string {
 /** A type that a manifest may be served as: it is JSON, or a vendor's own; never a page or raw bytes. */
 export function isManifestType(type: string): boolean {
   return type.startsWith('application/') && type !== 'application/octet-stream' && !type.includes('html')
+}
+
+/** Whether `parseManifest` finds all that a manifest of this type needs; of any other the names may be anywhere in it. */
+export function isKnownManifestType(type: string): boolean {
+  return KNOWN.has(type.toLowerCase())
 }

@@ -5,7 +5,7 @@ import type { MetadataIndex } from '../metadata/metadata-index.js'
 import { type Digest, digestOf, matches } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oci/manifest.js'
-import { bareType, isManifestType, MEDIA_TYPES } from '../oci/media-types.js'
+import { bareType, isKnownManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { fallbackTag } from '../oci/referrers.js'
 import { isMirrored } from '../storage/layout.js'
@@ -217,7 +217,13 @@ function parsePushed(bytes: Uint8Array, contentType: string | undefined): Manife
   if (specific !== '' && mediaType.toLowerCase() !== specific) {
     throw new OciError('MANIFEST_INVALID', `the Content-Type is ${type}, the manifest calls itself ${mediaType}`)
   }
-  if (!isManifestType(mediaType)) throw new OciError('MANIFEST_INVALID', `${mediaType} is no type of a manifest`)
+  // What such a one needs could not be told from garbage.
+  if (!isKnownManifestType(mediaType)) {
+    throw new OciError(
+      'MANIFEST_INVALID',
+      `manifests of the type ${mediaType.slice(0, 160)} are not taken: push an OCI image manifest with an artifactType, or an index`,
+    )
+  }
   if (mediaType === MEDIA_TYPES.dockerSchema1 || mediaType === MEDIA_TYPES.dockerSchema1Signed) {
     throw new OciError('MANIFEST_INVALID', 'schema 1 manifests are not taken: push schema 2 or OCI')
   }

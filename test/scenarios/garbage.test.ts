@@ -1,12 +1,12 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from '@photostructure/sqlite'
 import { request } from 'undici'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Finding, GcReport } from '../../src/gc/report.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
-import { blobKey } from '../../src/storage/layout.js'
+import { blobKey, manifestLinkKey, tagLinkKey } from '../../src/storage/layout.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
 import { type Pusher, pushContents, pusher } from '../helpers/push.js'
 import { filesBelow } from '../helpers/stored-files.js'
@@ -298,6 +298,27 @@ describe('garbage', () => {
 
     expect(found.map((each) => 'repository' in each && each.repository)).not.toContain('local/app')
     expect(report).toMatchObject({ damaged: 1, found: { blob: 1 } })
+  })
+
+  test('where a manifest is of a type that nobody knows nothing of its repository goes', async () => {
+    const layer = await push.blob('local/app', Buffer.from('payload'))
+    const digest = await image('local/app', 'v1', ['a layer'])
+    const content = JSON.stringify({ mediaType: 'application/vnd.example.bundle.v1+json', items: [layer] })
+    const other = digestOf(Buffer.from(content))
+    await mkdir(dirname(data(blobKey(other))), { recursive: true })
+    await writeFile(data(blobKey(other)), content)
+    const link = { digest: other, mediaType: 'application/vnd.example.bundle.v1+json' }
+    for (const key of [manifestLinkKey('local/app', other), tagLinkKey('local/app', 'other')]) {
+      await writeFile(data(key), JSON.stringify(link))
+    }
+    ahead = DAY
+
+    const { report } = await collect()
+
+    expect(report).toMatchObject({ damaged: 1, found: { blob: 0, content: 0 } })
+    expect([await status(`local/app/blobs/${layer}`), await status(`local/app/manifests/${digest}`)]).toEqual([
+      200, 200,
+    ])
   })
 
   test('where all files are gone, a disk that is not there for example, no link goes', async () => {

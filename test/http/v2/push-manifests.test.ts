@@ -129,6 +129,16 @@ describe('end-7: PUT /v2/<name>/manifests/<reference>', () => {
       MEDIA_TYPES.ociManifest,
     ],
     ['is pushed as raw bytes', '{"schemaVersion":2}', 'application/octet-stream'],
+    [
+      'is of a type that nobody knows',
+      '{"mediaType":"application/vnd.example.bundle.v1+json","items":[]}',
+      'application/vnd.example.bundle.v1+json',
+    ],
+    [
+      'does not say its type and comes as one that nobody knows',
+      '{"items":[]}',
+      'application/vnd.example.bundle.v1+json',
+    ],
     ['is of schema 1', '{"schemaVersion":1,"fsLayers":[]}', MEDIA_TYPES.dockerSchema1Signed],
   ])('one that %s is MANIFEST_INVALID', async (_case, content, type) => {
     const response = await push.manifest('local/app', 'v1', content, type)
@@ -136,6 +146,22 @@ describe('end-7: PUT /v2/<name>/manifests/<reference>', () => {
     expect(response.status).toBe(400)
     expect(await codesOf(response)).toEqual(['MANIFEST_INVALID'])
     expect((await pull('v1')).status).toBe(404)
+  })
+
+  test.each([
+    MEDIA_TYPES.ociIndex,
+    MEDIA_TYPES.ociArtifact,
+    MEDIA_TYPES.dockerManifest,
+    MEDIA_TYPES.dockerList,
+    'application/vnd.cncf.oras.artifact.manifest.v1+json',
+  ])('one of the type %s is taken', async (mediaType) => {
+    const blob = await push.blob('local/app', Buffer.from('content'))
+    const blobs = [{ mediaType: 'application/x', digest: blob, size: 7 }]
+
+    const response = await push.manifest('local/app', 'v1', JSON.stringify({ mediaType, blobs }), mediaType)
+
+    expect(response.status).toBe(201)
+    expect((await pull('v1')).headers.get('content-type')).toBe(mediaType)
   })
 
   test('under a digest that is not its own it is DIGEST_INVALID', async () => {
