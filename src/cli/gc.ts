@@ -124,7 +124,7 @@ function summary({ found, freedBytes, damaged, durationMs }: Report, dryRun: boo
   const verb = dryRun ? 'would be freed' : 'freed'
   const lines = [`${what}; ${printBytes(freedBytes)} ${verb}, in ${printDuration(durationMs)}`]
   if (damaged > 0)
-    lines.push(`${damaged} damaged manifests, whose repositories were left alone: the server's log names them`)
+    lines.push(`${damaged} damaged manifests and tags, whose repositories were left alone: the server's log names them`)
   return lines
 }
 

@@ -2,7 +2,7 @@ import type { EventBus } from '../events.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
 import type { Digest } from '../oci/digest.js'
-import type { Repository } from '../oci/reference.js'
+import type { Repository, Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
 import type { DigestSet } from './digest-set.js'
 import type { Pace } from './pace.js'
@@ -37,8 +37,8 @@ export interface Collection {
   isLost: (digest: Digest) => boolean
   /** To be told of each thing that went, or would go. */
   found: (finding: Finding) => Promise<void>
-  /** To be told of each needed manifest that cannot be read. */
-  damaged: (repository: string, digest: Digest) => void
+  /** To be told of each tag, and each needed manifest, that cannot be read. */
+  damaged: (repository: string, what: { digest: Digest } | { tag: Tag }) => void
 }
 
 /**

@@ -189,11 +189,11 @@ export class Collector {
         if ('repository' in finding) await onFound({ ...finding, repository: repositoryOf(finding.repository) })
         else await onFound(finding)
       },
-      damaged: (repository, digest) => {
+      damaged: (repository, what) => {
         report.damaged++
         this.#log.warn(
-          { repository, digest },
-          'a manifest that is needed cannot be read, so nothing of its repository is collected: push it again or delete it',
+          { repository, ...what },
+          'a tag, or a manifest that is needed, cannot be read, so nothing of its repository is collected: push it again, then delete it if nobody wants it',
         )
       },
     }

@@ -28,6 +28,8 @@ export interface MarkedManifest {
 export interface RepositoryMarks {
   manifests: ReadonlyMap<Digest, MarkedManifest>
   tags: readonly { tag: Tag; digest: Digest; taggedAt: number }[]
+  /** Tags of which nobody knows what they name. */
+  damagedTags: readonly Tag[]
 }
 
 /** Reads a repository from its link files and the manifests themselves. */
@@ -44,18 +46,23 @@ export async function markRepository(
     manifests.set(digest, await markManifest(driver, digest, link))
   }
   const tags: { tag: Tag; digest: Digest; taggedAt: number }[] = []
+  const damagedTags: Tag[] = []
   for await (const tag of driver.names(tagLinksPrefix(repository))) {
     await pace.step()
     const key = tagLinkKey(repository, tag)
     const bytes = isTag(tag) ? await driver.get(key) : undefined
-    const link = bytes && parseTagLink(bytes)
-    if (!link || !isTag(tag)) continue
+    if (!bytes || !isTag(tag)) continue
+    const link = parseTagLink(bytes)
+    if (!link) {
+      damagedTags.push(tag)
+      continue
+    }
     const { digest, mediaType } = link
     tags.push({ tag, digest, taggedAt: link.taggedAt ?? (await driver.stat(key))?.modifiedAt ?? 0 })
     // What a tag names is needed, whether its own link is there or not.
     if (!manifests.has(digest)) manifests.set(digest, await markManifest(driver, digest, { mediaType }))
   }
-  return { manifests, tags }
+  return { manifests, tags, damagedTags }
 }
 
 async function markManifest(

@@ -21,7 +21,7 @@ export interface Plan {
 /** Decides by what was marked, the rule and the grace period; changes nothing. */
 export async function planFor(
   repository: string,
-  { manifests, tags }: RepositoryMarks,
+  { manifests, tags, damagedTags }: RepositoryMarks,
   rule: RetentionRule | undefined,
   run: Collection,
 ): Promise<Plan> {
@@ -30,8 +30,9 @@ export async function planFor(
   const tagged = new Set(tags.filter(({ tag }) => !expired.has(tag)).map(({ digest }) => digest))
   const untagged = new Set(tags.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)))
   const damaged = [...manifests.values()].filter((each) => blocks(each, tagged, run))
-  for (const { digest } of damaged) run.damaged(repository, digest)
-  if (damaged.length > 0) return { tags: expired, tagged, untagged, dying: new Map() }
+  for (const { digest } of damaged) run.damaged(repository, { digest })
+  for (const tag of damagedTags) run.damaged(repository, { tag })
+  if (damaged.length + damagedTags.length > 0) return { tags: expired, tagged, untagged, dying: new Map() }
   const use = new LastUses(repository, run)
   const reasons = new Map([...untagged].map((digest) => [digest, 'its last tag went']))
   const listed = new Set([...manifests.values()].flatMap((each) => [...each.manifests]))

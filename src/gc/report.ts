@@ -25,7 +25,7 @@ export interface GcReport {
   found: Record<Finding['kind'], number>
   /** What the disk has gained, or would. */
   freedBytes: number
-  /** Manifests that something needs and that cannot be read: they were left alone, with all their repository's blobs. */
+  /** Tags, and manifests that something needs, that cannot be read: all manifests and blobs of their repository were left alone. */
   damaged: number
   /** Why it ended early. What was left is taken by the next run. */
   failure?: string

@@ -41,7 +41,8 @@ export async function sweepRepository(
   for (const { digest } of staying) run.live.add(digest)
   await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
   await run.driver.settle()
-  await sweepBlobs(repository, staying, run)
+  const unknown = marks.damagedTags.length > 0 || staying.some(({ readable }) => !readable)
+  await sweepBlobs(repository, { staying, unknown }, run)
 }
 
 async function untag(
@@ -141,9 +142,16 @@ async function removeManifest(
   return removed ?? false
 }
 
-/** Uploads write links to blobs without the repository's lock, so it is the blob's own that keeps this apart from them. */
-async function sweepBlobs(repository: string, staying: readonly MarkedManifest[], run: Collection): Promise<void> {
-  const unknown = staying.some(({ readable }) => !readable)
+/**
+ * Uploads write links to blobs without the repository's lock, so it is the blob's own that keeps this apart from them.
+ *
+ * @param unknown any blob may be needed
+ */
+async function sweepBlobs(
+  repository: string,
+  { staying, unknown }: { staying: readonly MarkedManifest[]; unknown: boolean },
+  run: Collection,
+): Promise<void> {
   const needed = new DigestSet()
   for (const { needs } of staying) for (const print of needs) needed.addPrint(print)
   const candidates: Digest[] = []

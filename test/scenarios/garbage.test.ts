@@ -300,6 +300,21 @@ describe('garbage', () => {
     expect(report).toMatchObject({ damaged: 1, found: { blob: 1 } })
   })
 
+  test('where a tag is damaged nothing of its repository goes, whatever the rules', async () => {
+    await start({ retention: [{ repositories: 'local/**', untagged: '7d' }] })
+    const digest = await image('local/app', 'v1', ['a layer'])
+    const stray = await push.blob('local/app', Buffer.from('perhaps of the damaged one'))
+    await writeFile(data(tagLinkKey('local/app', 'v1')), '')
+    ahead = 10 * DAY
+
+    const { report } = await collect()
+
+    expect(report).toMatchObject({ damaged: 1, found: { manifest: 0, blob: 0, content: 0 } })
+    expect([await status(`local/app/manifests/${digest}`), await status(`local/app/blobs/${stray}`)]).toEqual([
+      200, 200,
+    ])
+  })
+
   test('where a manifest is of a type that nobody knows nothing of its repository goes', async () => {
     const layer = await push.blob('local/app', Buffer.from('payload'))
     const digest = await image('local/app', 'v1', ['a layer'])
