@@ -15,25 +15,41 @@ export class Dependents {
     }
   }
 
+  /** What `digest` keeps here. */
   of(digest: Digest): Digest[] {
     const listed = this.#nodes.get(digest)?.manifests.filter((child) => this.#nodes.has(child)) ?? []
     return [...listed, ...(this.#referrers.get(digest) ?? [])]
   }
 
-  /** Adds to `reached` whatever hangs on `from`, at any depth, and `from` itself. */
-  reach(from: Iterable<Digest>, reached: Set<Digest>, enters: (digest: Digest) => boolean = () => true): void {
-    const open = [...from]
-    for (let at = open.pop(); at !== undefined; at = open.pop()) {
-      if (reached.has(at) || !enters(at)) continue
-      reached.add(at)
-      open.push(...this.of(at))
-    }
+  /** What is here for `digest`'s sake: an index of referrers keeps what it lists, which is here for its subject's. */
+  owned(digest: Digest): Digest[] {
+    const isOwned = (child: Digest) => [undefined, digest].includes(this.#nodes.get(child)?.subject)
+    return this.of(digest).filter(isOwned)
+  }
+
+  /** Adds to `reached` whatever `from` keeps, at any depth, and `from` itself. */
+  keep(from: Iterable<Digest>, reached: Set<Digest>): void {
+    reach(from, reached, (digest) => this.of(digest))
+  }
+
+  /** Adds to `reached` whatever is here for the sake of `from`, at any depth, and `from` itself. */
+  own(from: Iterable<Digest>, reached: Set<Digest>, enters: (digest: Digest) => boolean): void {
+    reach(from, reached, (digest) => this.owned(digest).filter(enters))
+  }
+}
+
+function reach(from: Iterable<Digest>, reached: Set<Digest>, next: (digest: Digest) => Digest[]): void {
+  const open = [...from]
+  for (let at = open.pop(); at !== undefined; at = open.pop()) {
+    if (reached.has(at)) continue
+    reached.add(at)
+    for (const each of next(at)) open.push(each)
   }
 }
 
 /**
  * Which manifests of a repository go. A condemned one stays as long as an index that stays names it or its subject stays;
- * what hangs on one that goes, goes with it, unless it has a tag or hangs on another one that stays.
+ * what is here for the sake of one that goes, goes with it, unless it has a tag or hangs on another one that stays.
  *
  * @param condemned those that nothing of their own keeps
  * @param isTagged those with a tag stay
@@ -54,12 +70,13 @@ export async function dyingManifests(
 ): Promise<Digest[]> {
   const dependents = new Dependents(nodes)
   const candidates = new Set<Digest>()
-  dependents.reach(condemned, candidates, (digest) => !isTagged(digest))
+  const isLoose = (digest: Digest) => !isTagged(digest)
+  dependents.own([...condemned].filter(isLoose), candidates, isLoose)
   if (candidates.size === 0) return []
   const holding: Digest[] = []
   for (const digest of nodes.keys()) if (!candidates.has(digest) || (await isYoung(digest))) holding.push(digest)
   const staying = new Set<Digest>()
-  dependents.reach(holding, staying)
+  dependents.keep(holding, staying)
   return holdersFirst(
     [...candidates].filter((digest) => !staying.has(digest)),
     dependents,

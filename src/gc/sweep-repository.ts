@@ -108,10 +108,10 @@ async function removeManifests(
     await changing(repository, run, async () => {
       for (const digest of few) {
         if (spared.has(digest)) continue
-        const left = dependents.of(digest).filter((each) => !tagged.has(each))
+        const left = dependents.owned(digest).filter((each) => !tagged.has(each))
         if (await removeManifest(repository, manifests.get(digest)!, left, run)) gone.add(digest)
         // It was used meanwhile, so what hangs on it is needed.
-        else dependents.reach([digest], spared)
+        else dependents.keep([digest], spared)
       }
     })
     for (const digest of few) {
@@ -123,7 +123,7 @@ async function removeManifests(
   return gone
 }
 
-/** @param left what hangs on it and has no tag */
+/** @param left what is here for its sake and has no tag */
 async function removeManifest(
   repository: string,
   { digest, subject }: MarkedManifest,

@@ -4,12 +4,13 @@ import { type Digest, digestOf } from '../../src/oci/digest.js'
 
 const digest = (name: string) => digestOf(Buffer.from(name))
 
-/** Manifests by name: `a: 'b c'` is an index of b and c, `s: '>a'` refers to a. */
+/** Manifests by name: `a: 'b c'` is an index of b and c, `s: '>a'` refers to a, `j: '>a b'` is an index that does. */
 function graph(parts: Record<string, string>) {
   return new Map(
     Object.entries(parts).map(([name, hangs]) => {
-      const subject = hangs.startsWith('>') ? digest(hangs.slice(1)) : undefined
-      const manifests = subject || hangs === '' ? [] : hangs.split(' ').map(digest)
+      const names = hangs.split(' ').filter((each) => each !== '')
+      const subject = names[0]?.startsWith('>') ? digest(names.shift()!.slice(1)) : undefined
+      const manifests = names.map(digest)
       return [digest(name), { digest: digest(name), manifests, subject }]
     }),
   )
@@ -40,6 +41,16 @@ test.each<[string, Record<string, string>, Parameters<typeof dying>[1], string[]
   ['a referrer goes with its subject', { a: '', s: '>a', t: '>s' }, { condemned: ['a'] }, ['a', 's', 't']],
   ['a referrer of what stays stays', { a: '', s: '>a' }, { condemned: ['s'] }, []],
   ['a referrer of what is not here stays', { s: '>x' }, { condemned: [] }, []],
+  [
+    'a referrer of what is not here stays when an index that lists it goes',
+    { i: 's', s: '>x' },
+    { condemned: ['i'] },
+    ['i'],
+  ],
+  ['a referrer of what stays does so too', { i: 's', s: '>a', a: '' }, { condemned: ['i'] }, ['i']],
+  ['a referrer that an index that stays lists stays', { i: 's', s: '>a', a: '' }, { condemned: ['a'] }, ['a']],
+  ['an index that lists its own referrer takes it along', { i: 's', s: '>i' }, { condemned: ['i'] }, ['i', 's']],
+  ['an index of referrers is a referrer itself', { j: '>a s', s: '>a', a: '' }, { condemned: ['a'] }, ['a', 'j', 's']],
   ['a young index holds its children', { i: 'a', a: '' }, { condemned: ['i', 'a'], young: ['i'] }, []],
   ['a young child stays and holds nobody', { i: 'a b', a: '', b: '' }, { condemned: ['i'], young: ['a'] }, ['i', 'b']],
   ['what an index names and is not here is nothing', { i: 'x' }, { condemned: ['i'] }, ['i']],

@@ -174,6 +174,21 @@ describe('garbage', () => {
     expect((await links()).filter((name) => name.includes('_referrers'))).toHaveLength(1)
   })
 
+  test('a referrer of an absent subject outlives the index under the fallback tag that lists it', async () => {
+    await start({ retention: [{ repositories: 'local/**', untagged: '7d' }] })
+    const subject = digestOf(Buffer.from('elsewhere'))
+    const signature = await untagged('local/app', ['signature'], { subject: describeManifest(subject) })
+    const tag = subject.replace(':', '-')
+    const index = await put('local/app', tag, indexOf([signature]), MEDIA_TYPES.ociIndex)
+    expect(await remove(`local/app/manifests/${tag}`)).toBe(202)
+    ahead = 10 * DAY
+
+    await collect()
+
+    expect(await status(`local/app/manifests/${index}`)).toBe(404)
+    expect(await status(`local/app/manifests/${signature}`)).toBe(200)
+  })
+
   test.each([
     ['asked for by HEAD', async (digest: Digest) => void (await mirror.head(`/v2/local/app/blobs/${digest}`))],
     [
