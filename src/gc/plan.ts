@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.js'
 import type { Tag } from '../oci/reference.js'
+import { attachedTo, fallbackTag } from '../oci/referrers.js'
 import { manifestLinkKey } from '../storage/layout.js'
 import { type Collection, lastUse } from './collection.js'
 import { dyingManifests } from './liveness.js'
@@ -21,11 +22,13 @@ export interface Plan {
 /** Decides by what was marked, the rule and the grace period; changes nothing. */
 export async function planFor(
   repository: string,
-  { manifests, tags, damagedTags }: RepositoryMarks,
+  marks: RepositoryMarks,
   rule: RetentionRule | undefined,
   run: Collection,
 ): Promise<Plan> {
+  const { manifests, tags, damagedTags } = marks
   const expired = rule ? expiredTags(tags, rule, run.startedAt) : new Map<Tag, string>()
+  for (const tag of strandedTags(marks, run)) expired.set(tag, 'what it was attached to was deleted')
   for (const { tag, taggedAt } of tags) if (taggedAt > run.cutoff) expired.delete(tag)
   const tagged = new Set(tags.filter(({ tag }) => !expired.has(tag)).map(({ digest }) => digest))
   const untagged = new Set(tags.map(({ digest }) => digest).filter((digest) => !tagged.has(digest)))
@@ -56,6 +59,20 @@ export async function planFor(
 }
 
 const WITH_HOLDER = 'what it belongs to goes'
+
+/**
+ * The tags of signatures and the like whose image was here and is gone: their manifests were marked before it went. Those
+ * of an image that was never here are needed by whoever keeps signatures apart.
+ */
+function strandedTags({ manifests, tags }: RepositoryMarks, { cutoff }: Collection): Tag[] {
+  const here = new Set([...manifests.keys()].map(fallbackTag))
+  const isStranded = ({ tag, digest }: RepositoryMarks['tags'][number]) => {
+    const owner = attachedTo(tag)
+    const { orphanedAt = Number.POSITIVE_INFINITY } = manifests.get(digest)!
+    return owner !== undefined && !here.has(owner) && orphanedAt <= cutoff
+  }
+  return tags.filter(isStranded).map(({ tag }) => tag)
+}
 
 /** A needed manifest that cannot be read might name anything: nothing of the repository can be told to be garbage. */
 function blocks({ digest, readable }: MarkedManifest, tagged: ReadonlySet<Digest>, { isLost }: Collection): boolean {

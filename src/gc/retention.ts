@@ -1,12 +1,13 @@
 import { globMatcher } from '../lib/glob.js'
 import { printDuration } from '../lib/units.js'
 import type { Tag } from '../oci/reference.js'
+import { isAttachedTag } from '../oci/referrers.js'
 
 /** What is kept of the repositories that match; what it does not limit stays. Durations in milliseconds. */
 export interface RetentionRule {
   /** `**` crosses components, `*` does not. */
   repositories: string
-  /** So many of the newest tags stay, those that match `keepTags` not counted. */
+  /** So many of the newest tags stay, those that match `keepTags`, and those of signatures, not counted. */
   keepLast?: number
   /** Patterns of tags that stay in any case. */
   keepTags: readonly string[]
@@ -30,7 +31,10 @@ export function retentionFor(rules: readonly RetentionRule[]): (repository: stri
   return (repository) => compiled.find(({ matches }) => matches(repository))?.rule
 }
 
-/** The tags that go by `rule` at `now`, each with the reason for a person. A rule that limits neither number nor age takes none. */
+/**
+ * The tags that go by `rule` at `now`, each with the reason for a person. A rule that limits neither number nor age takes
+ * none, and none takes those of signatures and the like, `sha256-<hex>.sig`: they go with what they are attached to.
+ */
 export function expiredTags(
   tags: readonly TagAge[],
   { keepLast, keepTags, olderThanMs }: RetentionRule,
@@ -39,7 +43,7 @@ export function expiredTags(
   if (keepLast === undefined && olderThanMs === undefined) return new Map()
   const isKept = keepTags.length === 0 ? () => false : globMatcher(keepTags)
   const newestFirst = tags
-    .filter(({ tag }) => !isKept(tag))
+    .filter(({ tag }) => !isKept(tag) && !isAttachedTag(tag))
     .sort((one, other) => other.taggedAt - one.taggedAt || (one.tag < other.tag ? 1 : -1))
   const expired = newestFirst
     .slice(keepLast ?? 0)

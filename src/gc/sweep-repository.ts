@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
+import { attachedManifests, fallbackTag } from '../oci/referrers.js'
 import {
   blobKey,
   blobLinkKey,
@@ -94,10 +95,12 @@ async function condemn(driver: Collection['driver'], key: string, at: number): P
 
 async function removeManifests(
   repository: string,
-  { manifests }: RepositoryMarks,
-  { dying, tagged }: Plan,
+  { manifests, tags }: RepositoryMarks,
+  { tags: expired, dying, tagged }: Plan,
   run: Collection,
 ): Promise<Set<Digest>> {
+  const kept = tags.filter(({ tag }) => !expired.has(tag))
+  const attached = attachedManifests(kept.map(({ tag, digest }) => [tag, digest]))
   const gone = new Set<Digest>()
   const spared = new Set<Digest>()
   const dependents = new Dependents(manifests)
@@ -108,7 +111,8 @@ async function removeManifests(
     await changing(repository, run, async () => {
       for (const digest of few) {
         if (spared.has(digest)) continue
-        const left = dependents.owned(digest).filter((each) => !tagged.has(each))
+        const loose = dependents.owned(digest).filter((each) => !tagged.has(each))
+        const left = [...loose, ...(attached.get(fallbackTag(digest)) ?? [])]
         if (await removeManifest(repository, manifests.get(digest)!, left, run)) gone.add(digest)
         // It was used meanwhile, so what hangs on it is needed.
         else dependents.keep([digest], spared)
@@ -123,7 +127,7 @@ async function removeManifests(
   return gone
 }
 
-/** @param left what is here for its sake and has no tag */
+/** @param left what is here for its sake and has no tag but such that say so */
 async function removeManifest(
   repository: string,
   { digest, subject }: MarkedManifest,

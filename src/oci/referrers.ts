@@ -4,7 +4,7 @@ import { MEDIA_TYPES } from './media-types.js'
 import type { Tag } from './reference.js'
 
 /** What of the referrers' names a repository may be asked for beside the API: the specification's tag, and cosign's three. */
-const ATTACHED_TAG = /^sha(?:256|512)-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/
+const ATTACHED_TAG = /^(sha(?:256|512)-[0-9a-f]{64})(?:\.(?:sig|att|sbom))?$/
 /** Longer lists are answered in pages, so that one answer stays what clients read: most stop at 4 MiB. */
 const PAGE = { length: 500, bytes: 3 * 1024 * 1024 }
 
@@ -22,6 +22,25 @@ export function fallbackSubject(tag: string): Digest | undefined {
 /** Whether a tag is one that speaks of another manifest: `sha256-<hex>`, and cosign's `.sig`, `.att` and `.sbom` of it. */
 export function isAttachedTag(tag: string): boolean {
   return ATTACHED_TAG.test(tag)
+}
+
+/** The fallback tag of the manifest that an attached tag speaks of; `undefined` for any other tag. */
+export function attachedTo(tag: string): Tag | undefined {
+  return ATTACHED_TAG.exec(tag)?.[1] as Tag | undefined
+}
+
+/** Manifests whose every tag is attached to the same one, by the fallback tag of that: they are here for its sake. */
+export function attachedManifests(tags: Iterable<readonly [Tag, Digest]>): Map<Tag, Digest[]> {
+  const owners = new Map<Digest, Tag | undefined>()
+  for (const [tag, digest] of tags) {
+    const owner = attachedTo(tag)
+    owners.set(digest, owners.has(digest) && owners.get(digest) !== owner ? undefined : owner)
+  }
+  const attached = new Map<Tag, Digest[]>()
+  for (const [digest, owner] of owners) {
+    if (owner !== undefined) attached.set(owner, [...(attached.get(owner) ?? []), digest])
+  }
+  return attached
 }
 
 /** The referrers of one type; all of them where none is asked for. */

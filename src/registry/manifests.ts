@@ -159,7 +159,7 @@ export class Manifests {
     if (held !== undefined) throw immutable(held, 'cannot be deleted, nor can what it names')
     for (const tag of own) await this.#deleteTag(links, tag)
     // Before the link goes: as long as it is there it holds them, whatever is written on them.
-    await orphan(digest, { links, content, mediaType: known.mediaType, tagged: new Set(tags.values()), at: now() })
+    await orphan(digest, { links, content, mediaType: known.mediaType, tags, at: now() })
     if (known.subject) await this.#unrefer(links, known.subject, digest)
     await links.removeManifest(digest)
     events.emit('manifest.deleted', { repository: links.repository, digest })

@@ -10,8 +10,9 @@ export interface ManifestLink {
   /** The manifest that it refers to, among whose referrers it is listed. */
   subject?: Digest
   /**
-   * When the index that named it, or the manifest that it refers to, was deleted, in ms since the epoch: what has no tag
-   * and nothing else that needs it goes from then on. A new push takes it away.
+   * When the index that named it, or the manifest that it refers or is attached to, was deleted, in ms since the epoch:
+   * what has no tag, or only such as `sha256-<hex>.sig`, and nothing else that needs it goes from then on. A new push takes
+   * it away.
    */
   orphanedAt?: number
 }

@@ -33,6 +33,15 @@ describe('the tags that go', () => {
     expect([...expiredTags(same, rule({ keepLast: 1 }), NOW).keys()].sort()).toEqual(['a', 'b'])
   })
 
+  test.each(['', '.sig', '.att', '.sbom'])(
+    'are never those of signatures and the like (%s), nor are they counted',
+    (end) => {
+      const attached = tags({ b1: 30, v1: 40, [`sha256-${'a'.repeat(64)}${end}`]: 20, b2: 10 })
+
+      expect([...expiredTags(attached, rule({ keepLast: 2, olderThanMs: DAY }), NOW).keys()]).toEqual(['v1'])
+    },
+  )
+
   test('come with the reason', () => {
     const gone = expiredTags(builds, rule({ keepLast: 4, olderThanMs: 55 * DAY }), NOW)
 

@@ -189,6 +189,75 @@ describe('garbage', () => {
     expect(await status(`local/app/manifests/${signature}`)).toBe(200)
   })
 
+  describe('a signature under a tag like sha256-<hex>.sig', () => {
+    let subject: Digest
+    let tag: string
+    let signature: Digest
+    let signatureBytes: Buffer
+
+    beforeEach(async () => {
+      await start({ retention: [{ repositories: 'local/**', keepLast: 1 }] })
+      subject = await image('local/app', 'v1', ['signed'])
+      tag = `${subject.replace(':', '-')}.sig`
+      signatureBytes = await pushContents(push, 'local/app', ['signature'])
+      signature = await put('local/app', tag, signatureBytes)
+      ahead = DAY
+    })
+
+    const isPulled = async (reference: string) => (await status(`local/app/manifests/${reference}`)) === 200
+
+    test('is not counted by a rule, and stays with its image', async () => {
+      await collect()
+
+      expect([await isPulled('v1'), await isPulled(tag)]).toEqual([true, true])
+    })
+
+    test.each([
+      ['deleted', () => remove(`local/app/manifests/${subject}`)],
+      ['let go by a rule', () => image('local/app', 'v2', ['newer'])],
+    ])('goes when its image was %s, by the next run after the grace period', async (_case, release) => {
+      await release()
+      ahead += HOUR / 2
+      await collect()
+      expect(await isPulled(tag)).toBe(true)
+      ahead += DAY
+      await collect()
+      ahead += DAY
+      const { found } = await collect()
+
+      expect(await isPulled(subject)).toBe(false)
+      expect([await isPulled(tag), await isPulled(signature)]).toEqual([false, false])
+      expect(found).toEqual([])
+    })
+
+    test.each([
+      ['it has another tag', () => put('local/app', 'mine', signatureBytes)],
+      ['its image is pushed again', () => image('local/app', 'v1', ['signed'])],
+      ['it is pushed again', () => put('local/app', tag, signatureBytes)],
+    ])('stays where %s', async (_case, hold) => {
+      await put('local/app', 'mine', signatureBytes)
+      await remove('local/app/manifests/mine')
+      await remove(`local/app/manifests/${subject}`)
+      await hold()
+      ahead += DAY
+      await collect()
+      ahead += DAY
+      await collect()
+
+      expect(await isPulled(signature)).toBe(true)
+    })
+
+    test('stays where its image was never here', async () => {
+      const elsewhere = `${digestOf(Buffer.from('elsewhere')).replace(':', '-')}.sig`
+      await image('local/signatures', elsewhere, ['of another repository'])
+      ahead += DAY
+
+      await collect()
+
+      expect(await status(`local/signatures/manifests/${elsewhere}`)).toBe(200)
+    })
+  })
+
   test.each([
     ['asked for by HEAD', async (digest: Digest) => void (await mirror.head(`/v2/local/app/blobs/${digest}`))],
     [
