@@ -6,6 +6,7 @@ import type { Repository } from '../oci/reference.js'
 import type { LocalContent } from './local-content.js'
 import type { Manifests } from './manifests.js'
 import type { RepositoryLinks } from './repository-links.js'
+import { digestsByTag } from './tags.js'
 
 export interface BlobDeletionDeps {
   content: LocalContent
@@ -27,7 +28,8 @@ export class BlobDeletion {
   }
 
   /**
-   * end-10. It reads every manifest of the repository: the link files are the truth, not the index.
+   * end-10. It reads every manifest of the repository: the link files are the truth, not the index. One whose own link cannot
+   * be read counts, and so does what a tag names: both are still pulled.
    *
    * @throws {OciError} BLOB_UNKNOWN; DENIED (405) while a manifest names it
    */
@@ -46,12 +48,22 @@ export class BlobDeletion {
   }
 
   async #namedBy(digest: Digest, links: RepositoryLinks): Promise<Digest | undefined> {
-    for await (const [manifest, { mediaType }] of links.manifests()) {
-      const bytes = await this.#bytesOf(manifest)
-      const parsed = bytes && readManifest(bytes, mediaType)
-      if (parsed && childrenOf(parsed).includes(digest)) return manifest
+    const looked = new Set<Digest>()
+    for await (const [manifest, link] of links.manifests()) {
+      if (await this.#names(manifest, link?.mediaType ?? '', digest)) return manifest
+      looked.add(manifest)
+    }
+    for (const manifest of (await digestsByTag(links)).values()) {
+      if (!looked.has(manifest) && (await this.#names(manifest, '', digest))) return manifest
+      looked.add(manifest)
     }
     return undefined
+  }
+
+  async #names(manifest: Digest, mediaType: string, digest: Digest): Promise<boolean> {
+    const bytes = await this.#bytesOf(manifest)
+    const parsed = bytes && readManifest(bytes, mediaType)
+    return parsed !== undefined && childrenOf(parsed).includes(digest)
   }
 
   /** A damaged manifest is served to nobody, and must not keep what it may have named for ever. */

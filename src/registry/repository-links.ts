@@ -62,14 +62,13 @@ export class RepositoryLinks {
     return this.#driver.delete(blobLinkKey(this.#name, digest))
   }
 
-  /** Every manifest that belongs here, with its link, in no particular order. */
-  async *manifests(): AsyncGenerator<[Digest, ManifestLink]> {
+  /** Every manifest that belongs here, with its link where that can be read, in no particular order. */
+  async *manifests(): AsyncGenerator<[Digest, ManifestLink | undefined]> {
     const prefix = manifestLinksPrefix(this.#name)
     for (const algorithm of await this.#driver.list(prefix)) {
       for (const hex of await this.#driver.list(`${prefix}/${algorithm.slice(0, -1)}`)) {
         const digest = digestFromParts(algorithm.slice(0, -1), hex)
-        const link = digest && (await this.manifest(digest))
-        if (link) yield [digest, link]
+        if (digest) yield [digest, await this.manifest(digest)]
       }
     }
   }

@@ -1,10 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { digestOf } from '../../../src/oci/digest.js'
-import { blobKey, blobLinkKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../../../src/storage/layout.js'
+import {
+  blobKey,
+  blobLinkKey,
+  manifestLinkKey,
+  manifestLinksPrefix,
+  tagLinkKey,
+  tagLinksPrefix,
+} from '../../../src/storage/layout.js'
 import {
   type LocalServer,
   type LocalServerOptions,
@@ -74,6 +81,21 @@ describe('end-10: DELETE /v2/<name>/blobs/<digest>', () => {
     expect(await statusOf('HEAD', at(layer))).toBe(200)
     await push.send('DELETE', `/v2/local/app/manifests/${digestOf(manifest)}`)
     expect(await statusOf('DELETE', at(layer))).toBe(202)
+  })
+
+  test.each([
+    ['cannot be read', (file: string) => writeFile(file, '')],
+    ['is gone', (file: string) => rm(file)],
+  ])('so is what a manifest names whose link %s, while it is pulled by a tag', async (_case, damage) => {
+    const manifest = await pushContents(push, 'local/app', ['one'])
+    await push.manifest('local/app', 'v1', manifest)
+    await damage(join(folder.path, manifestLinkKey('local/app', digestOf(manifest))))
+    const layer = digestOf(Buffer.from('one'))
+
+    expect(await statusOf('DELETE', at(layer))).toBe(405)
+
+    expect(await statusOf('HEAD', '/v2/local/app/manifests/v1')).toBe(200)
+    expect(await statusOf('HEAD', at(layer))).toBe(200)
   })
 
   test('a manifest that is put while its layer is deleted never lacks it', async () => {
