@@ -11,7 +11,10 @@ export class Dependents {
   constructor(nodes: ReadonlyMap<Digest, Node>) {
     this.#nodes = nodes
     for (const { digest, subject } of nodes.values()) {
-      if (subject !== undefined) this.#referrers.set(subject, [...(this.#referrers.get(subject) ?? []), digest])
+      if (subject === undefined) continue
+      const known = this.#referrers.get(subject)
+      if (known) known.push(digest)
+      else this.#referrers.set(subject, [digest])
     }
   }
 
@@ -68,11 +71,12 @@ export async function dyingManifests(
     isYoung: (digest: Digest) => Promise<boolean>
   },
 ): Promise<Digest[]> {
+  const isLoose = (digest: Digest) => !isTagged(digest)
+  const first = [...condemned].filter(isLoose)
+  if (first.length === 0) return []
   const dependents = new Dependents(nodes)
   const candidates = new Set<Digest>()
-  const isLoose = (digest: Digest) => !isTagged(digest)
-  dependents.own([...condemned].filter(isLoose), candidates, isLoose)
-  if (candidates.size === 0) return []
+  dependents.own(first, candidates, isLoose)
   const holding: Digest[] = []
   for (const digest of nodes.keys()) if (!candidates.has(digest) || (await isYoung(digest))) holding.push(digest)
   const staying = new Set<Digest>()
@@ -83,17 +87,21 @@ export async function dyingManifests(
   )
 }
 
-/** Digests cannot go round in a circle. */
+/** Digests cannot go round in a circle. Chains of them can be longer than the stack is deep. */
 function holdersFirst(digests: readonly Digest[], dependents: Dependents): Digest[] {
   const wanted = new Set(digests)
-  const done = new Set<Digest>()
+  const entered = new Set<Digest>()
   const order: Digest[] = []
-  const visit = (digest: Digest) => {
-    if (done.has(digest) || !wanted.has(digest)) return
-    done.add(digest)
-    for (const dependent of dependents.of(digest)) visit(dependent)
-    order.push(digest)
+  const open = [{ left: [...digests].reverse(), done: undefined as Digest | undefined }]
+  for (let at = open.at(-1); at !== undefined; at = open.at(-1)) {
+    const digest = at.left.pop()
+    if (digest === undefined) {
+      if (at.done !== undefined) order.push(at.done)
+      open.pop()
+    } else if (wanted.has(digest) && !entered.has(digest)) {
+      entered.add(digest)
+      open.push({ left: dependents.of(digest).reverse(), done: digest })
+    }
   }
-  for (const digest of digests) visit(digest)
   return order.reverse()
 }

@@ -99,9 +99,10 @@ async function removeManifests(
   { tags: expired, dying, tagged }: Plan,
   run: Collection,
 ): Promise<Set<Digest>> {
+  const gone = new Set<Digest>()
+  if (dying.size === 0) return gone
   const kept = tags.filter(({ tag }) => !expired.has(tag))
   const attached = attachedManifests(kept.map(({ tag, digest }) => [tag, digest]))
-  const gone = new Set<Digest>()
   const spared = new Set<Digest>()
   const dependents = new Dependents(manifests)
   const going = [...dying.keys()]

@@ -57,3 +57,29 @@ test.each<[string, Record<string, string>, Parameters<typeof dying>[1], string[]
 ])('%s', async (_case, parts, marks, gone) => {
   expect(await dying(parts, marks)).toEqual(gone)
 })
+
+/** So many manifests with digests that cost nothing to make, the first the subject of what `subjectOf` says. */
+function many(count: number, subjectOf: (at: number) => number) {
+  const of = (at: number) => `sha256:${at.toString(16).padStart(64, '0')}` as Digest
+  const nodes = Array.from({ length: count }, (_, at) => {
+    return { digest: of(at), manifests: [], subject: at === 0 ? undefined : of(subjectOf(at)) }
+  })
+  return new Map(nodes.map((node) => [node.digest, node]))
+}
+
+test.each([
+  ['a chain of referrers that is deeper than the stack', 30_000, (at: number) => at - 1],
+  ['more referrers of one subject than a call takes arguments', 130_000, () => 0],
+])('%s goes whole, the subject first', async (_case, count, subjectOf) => {
+  const nodes = many(count, subjectOf)
+  const [subject] = nodes.keys()
+
+  const gone = await dyingManifests(nodes, {
+    condemned: [subject!],
+    isTagged: () => false,
+    isYoung: async () => false,
+  })
+
+  expect(gone.length).toBe(count)
+  expect(gone[0]).toBe(subject)
+})
