@@ -78,12 +78,7 @@ export class Manifests {
         const here = isMirrored(repository) ? withoutManifests(manifest) : manifest
         const missing = await checkChildren(here, { links, content: this.#deps.content, sparse: this.#deps.sparse })
         await this.#keep(digest, bytes, manifest)
-        await link(links, digest, bytes.length, manifest)
-        await this.#deps.directory.added(repository, undefined)
-        for (const tag of named) {
-          await this.#setTag(links, tag, digest, manifest.mediaType)
-          await this.#deps.directory.added(repository, tag)
-        }
+        await this.#publish(links, { digest, size: bytes.length, manifest, tags: named })
         const pushed = { repository, reference, digest, bytes: bytes.length, tags: named }
         this.#deps.events.emit('manifest.pushed', pushed)
         return { digest, subject: manifest.subject?.digest, warnings: warningsFor(manifest, missing) }
@@ -111,10 +106,32 @@ export class Manifests {
   /** Runs `work`, which takes links away, while nothing else changes the repository, and counts what is left. */
   alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result> {
     return this.#changing.run(repository, async () => {
-      const result = await work()
-      await this.#deps.directory.recount(repository)
-      return result
+      try {
+        return await work()
+      } finally {
+        // What failed midway has changed something too.
+        await this.#deps.directory.recount(repository)
+      }
     })
+  }
+
+  async #publish(
+    links: RepositoryLinks,
+    { digest, size, manifest, tags }: { digest: Digest; size: number; manifest: Manifest; tags: readonly Tag[] },
+  ): Promise<void> {
+    const { directory } = this.#deps
+    try {
+      await link(links, digest, size, manifest)
+      await directory.added(links.repository, undefined)
+      for (const tag of tags) {
+        await this.#setTag(links, tag, digest, manifest.mediaType)
+        await directory.added(links.repository, tag)
+      }
+    } catch (error) {
+      // Some of it may be there.
+      await directory.recount(links.repository)
+      throw error
+    }
   }
 
   async #keep(digest: Digest, bytes: Uint8Array, manifest: Manifest): Promise<void> {
@@ -140,13 +157,16 @@ export class Manifests {
   }
 
   async #deleteTag(links: RepositoryLinks, tag: Tag): Promise<void> {
-    const { isImmutable, index, events } = this.#deps
     const known = await links.tag(tag)
     if (!known) throw unknown(links.repository, { tag })
-    if (isImmutable(links.repository, tag)) throw immutable(tag, 'cannot be deleted')
+    if (this.#deps.isImmutable(links.repository, tag)) throw immutable(tag, 'cannot be deleted')
+    await this.#removeTag(links, tag, known.digest)
+  }
+
+  async #removeTag(links: RepositoryLinks, tag: Tag, digest: Digest): Promise<void> {
     await links.removeTag(tag)
-    index.touch(known.digest)
-    events.emit('tag.deleted', { repository: links.repository, tag })
+    this.#deps.index.touch(digest)
+    this.#deps.events.emit('tag.deleted', { repository: links.repository, tag })
   }
 
   async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
@@ -157,7 +177,7 @@ export class Manifests {
     const own = [...tags].filter(([, named]) => named === digest).map(([tag]) => tag)
     const held = own.find((tag) => isImmutable(links.repository, tag))
     if (held !== undefined) throw immutable(held, 'cannot be deleted, nor can what it names')
-    for (const tag of own) await this.#deleteTag(links, tag)
+    for (const tag of own) await this.#removeTag(links, tag, digest)
     // Before the link goes: as long as it is there it holds them, whatever is written on them.
     await orphan(digest, { links, content, mediaType: known.mediaType, tags, at: now() })
     if (known.subject) await this.#unrefer(links, known.subject, digest)
@@ -165,7 +185,10 @@ export class Manifests {
     events.emit('manifest.deleted', { repository: links.repository, digest })
   }
 
-  /** Takes a referrer out of the API's list, and out of the index that a client may have pushed under the fallback tag. */
+  /**
+   * Takes a referrer out of the API's list, and out of the index that a client may have pushed under the fallback tag:
+   * that one says what refers to a manifest, so it changes with that, immutable or not.
+   */
   async #unrefer(links: RepositoryLinks, subject: Digest, referrer: Digest): Promise<void> {
     await links.removeReferrer(subject, referrer)
     const tag = fallbackTag(subject)
@@ -173,7 +196,7 @@ export class Manifests {
     const index = tagged && (await this.#deps.content.manifestBytes(tagged.digest))
     const rest = index && withoutReferrer(index, referrer)
     if (!tagged || !rest) return
-    if (rest.left === 0) return this.#deleteTag(links, tag)
+    if (rest.left === 0) return this.#removeTag(links, tag, tagged.digest)
     const manifest = parseManifest(rest.bytes, tagged.mediaType)
     const digest = digestOf(rest.bytes)
     await this.#keep(digest, rest.bytes, manifest)

@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Digest, digestOf } from '../../src/oci/digest.js'
+import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import type { Repository, Tag } from '../../src/oci/reference.js'
 import { Directory } from '../../src/registry/directory.js'
 import { RepositoryLinks } from '../../src/registry/repository-links.js'
 import type { StorageDriver } from '../../src/storage/driver.js'
-import { openStorage, temporaryFolder } from '../helpers/local-server.js'
+import { openStorage, startLocalServer, temporaryFolder } from '../helpers/local-server.js'
+import { pushContents, pusher } from '../helpers/push.js'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let storage: Awaited<ReturnType<typeof openStorage>>
@@ -113,4 +116,41 @@ test('pages of what may be seen are full, and come to an end', async () => {
 
   expect(first).toEqual({ repositories: ['local/app-0', 'local/app-2', 'local/app-4'], more: true })
   expect(second).toEqual({ repositories: ['local/app-6', 'local/app-8'], more: false })
+})
+
+test('a change that a full disk ends midway is counted as far as it came', async () => {
+  const full = await temporaryFolder()
+  const server = await startLocalServer(full.path)
+  const push = pusher(server.url)
+  const descriptor = (content: Buffer) => ({
+    mediaType: MEDIA_TYPES.ociManifest,
+    digest: digestOf(content),
+    size: content.length,
+  })
+  const put = async (repository: string, content: Buffer, reference: string = digestOf(content), type?: string) =>
+    (await push.manifest(repository, reference, content, type)).status
+  const remove = async (digest: Digest) => (await push.send('DELETE', `/v2/local/app/manifests/${digest}`)).status
+  const child = await pushContents(push, 'local/app', ['one'])
+  const index = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: [descriptor(child)] }
+  const content = Buffer.from(JSON.stringify(index))
+  const referrer = await pushContents(push, 'local/signed', ['two'], { subject: descriptor(child) })
+  await put('local/app', child)
+  await put('local/app', content, 'old', MEDIA_TYPES.ociIndex)
+  const before = server.registry.totals()
+  const { put: write } = server.driver
+  server.driver.put = (key, bytes) => {
+    const isMarked = key.includes('_referrers') || key.endsWith(digestOf(child).slice(7))
+    if (!isMarked) return write.call(server.driver, key, bytes)
+    return Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }))
+  }
+
+  const statuses = [await remove(digestOf(content)), await put('local/signed', referrer)]
+
+  expect(before).toEqual({ repositories: 1, tags: 1 })
+  expect(statuses).toEqual([507, 507])
+  expect(server.registry.totals()).toEqual({ repositories: 2, tags: 0 })
+  const listed = await push.send('GET', '/v2/local/app/tags/list')
+  expect(await listed.json()).toMatchObject({ tags: [] })
+  await server.kill()
+  await full.remove()
 })

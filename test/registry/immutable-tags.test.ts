@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
+import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import { type LocalServer, startLocalServer, temporaryFolder } from '../helpers/local-server.js'
 import { type Pusher, pushContents, pusher } from '../helpers/push.js'
 
@@ -54,4 +55,22 @@ test('other tags and other repositories are as ever', async () => {
 
   expect([moved.status, gone.status]).toEqual([201, 202])
   expect((await push.send('DELETE', '/v2/local/app/manifests/latest')).status).toBe(202)
+})
+
+test('the last referrer that an index under an immutable fallback tag lists is deleted, with that tag', async () => {
+  await server.kill()
+  server = await startLocalServer(folder.path, { immutable: [{ repositories: 'local/**', tags: ['*'] }] })
+  push = pusher(server.url)
+  const subject = { mediaType: MEDIA_TYPES.ociManifest, digest: digestOf(first), size: first.length }
+  const signature = await pushContents(push, 'local/app', ['signature'], { subject })
+  const listed = { ...subject, digest: digestOf(signature), size: signature.length }
+  const index = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests: [listed] })
+  const tag = subject.digest.replace(':', '-')
+  await push.manifest('local/app', listed.digest, signature)
+  await push.manifest('local/app', tag, index, MEDIA_TYPES.ociIndex)
+
+  expect((await push.send('DELETE', `/v2/local/app/manifests/${listed.digest}`)).status).toBe(202)
+
+  const left = [listed.digest, tag].map((each) => push.send('GET', `/v2/local/app/manifests/${each}`))
+  expect((await Promise.all(left)).map(({ status }) => status)).toEqual([404, 404])
 })
