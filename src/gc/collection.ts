@@ -12,6 +12,8 @@ import type { Finding } from './report.js'
 export interface RepositoryChanges {
   /** Runs work that takes a repository's links away while nothing else changes them. */
   alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
+  /** Runs short work that changes nothing while nothing else changes its manifests and tags. */
+  still<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
 }
 
 /** One run: what its steps share. */
@@ -21,7 +23,10 @@ export interface Collection {
   index: MetadataIndex
   events: EventBus
   /** By the names on disk, as everything in a run is. */
-  changes: { alone<Result>(name: string, work: () => Promise<Result>): Promise<Result> }
+  changes: {
+    alone<Result>(name: string, work: () => Promise<Result>): Promise<Result>
+    still<Result>(name: string, work: () => Promise<Result>): Promise<Result>
+  }
   pace: Pace
   /** When the run began, in ms since the epoch. */
   startedAt: number

@@ -178,7 +178,10 @@ export class Collector {
     const stored = new DigestSet()
     const run: Collection = {
       ...{ driver, store, index, events, pace, startedAt, dryRun },
-      changes: { alone: (name, work) => changes.alone(repositoryOf(name) as Repository, work) },
+      changes: {
+        alone: (name, work) => changes.alone(repositoryOf(name) as Repository, work),
+        still: (name, work) => changes.still(repositoryOf(name) as Repository, work),
+      },
       cutoff: startedAt - policy().graceMs,
       live: new DigestSet(),
       // Where no blob at all has a file, it is the folder that is missing, a disk that is not there for example.

@@ -35,10 +35,12 @@ export interface RepositoryMarks {
 /** Reads a repository from its link files and the manifests themselves. */
 export async function markRepository(
   repository: string,
-  { driver, pace }: Pick<Collection, 'driver' | 'pace'>,
+  run: Pick<Collection, 'driver' | 'pace' | 'changes'>,
 ): Promise<RepositoryMarks> {
+  const { driver, pace } = run
+  const listed = await listLinks(repository, run)
   const manifests = new Map<Digest, MarkedManifest>()
-  for await (const { digest, key } of linksIn(driver, manifestLinksPrefix(repository))) {
+  for (const { digest, key } of listed.manifests) {
     await pace.step()
     // A link that cannot be read holds what it stands for all the same.
     const bytes = await driver.get(key)
@@ -47,7 +49,7 @@ export async function markRepository(
   }
   const tags: { tag: Tag; digest: Digest; taggedAt: number }[] = []
   const damagedTags: Tag[] = []
-  for await (const tag of driver.names(tagLinksPrefix(repository))) {
+  for (const tag of listed.tags) {
     await pace.step()
     const key = tagLinkKey(repository, tag)
     const bytes = isTag(tag) ? await driver.get(key) : undefined
@@ -63,6 +65,20 @@ export async function markRepository(
     if (!manifests.has(digest)) manifests.set(digest, await markManifest(driver, digest, { mediaType }))
   }
   return { manifests, tags, damagedTags }
+}
+
+/**
+ * A link that is replaced while its folder is listed may be missing from the list though it was there all the time, and
+ * what it needs would be taken for garbage: so the names alone are read while nothing is replaced.
+ */
+function listLinks(repository: string, { driver, changes }: Pick<Collection, 'driver' | 'changes'>) {
+  return changes.still(repository, async () => {
+    const manifests: { digest: Digest; key: string }[] = []
+    for await (const link of linksIn(driver, manifestLinksPrefix(repository))) manifests.push(link)
+    const tags: string[] = []
+    for await (const tag of driver.names(tagLinksPrefix(repository))) tags.push(tag)
+    return { manifests, tags }
+  })
 }
 
 async function markManifest(

@@ -115,6 +115,11 @@ export class Manifests {
     })
   }
 
+  /** Runs `work`, which changes nothing and has to be short, while nothing else changes the repository's manifests and tags. */
+  still<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result> {
+    return this.#changing.run(repository, work)
+  }
+
   async #publish(
     links: RepositoryLinks,
     { digest, size, manifest, tags }: { digest: Digest; size: number; manifest: Manifest; tags: readonly Tag[] },

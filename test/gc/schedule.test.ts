@@ -32,7 +32,7 @@ function build(trusted = Promise.resolve()) {
     ...shared,
     events,
     trusted,
-    changes: { alone: (_repository, work) => work() },
+    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work() },
     isLocal: () => true,
     policy: () => ({ everyMs, graceMs: HOUR, retention: [] }),
   })

@@ -1,0 +1,98 @@
+import { setTimeout as rest } from 'node:timers/promises'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { EventBus } from '../../src/events.js'
+import { Collector } from '../../src/gc/collector.js'
+import { type Digest, digestOf } from '../../src/oci/digest.js'
+import { MEDIA_TYPES } from '../../src/oci/media-types.js'
+import type { StorageDriver } from '../../src/storage/driver.js'
+import { manifestLinkKey } from '../../src/storage/layout.js'
+import { type LocalServer, startLocalServer, temporaryFolder } from '../helpers/local-server.js'
+import { type Pusher, pushContents, pusher } from '../helpers/push.js'
+
+const HOUR = 3_600_000
+const APP = 'local/app'
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>
+let server: LocalServer
+let push: Pusher
+let ahead: number
+const now = () => Date.now() + ahead
+
+beforeEach(async () => {
+  ahead = 0
+  folder = await temporaryFolder()
+  server = await startLocalServer(folder.path, { now })
+  push = pusher(server.url)
+})
+afterEach(async () => {
+  await server.kill()
+  await folder.remove()
+})
+
+function collect(driver: StorageDriver) {
+  const { index, store, registry } = server
+  return new Collector({
+    ...{ driver, index, store, now },
+    events: new EventBus({ onListenerError: () => {} }),
+    changes: registry.manifests,
+    isLocal: () => true,
+    trusted: Promise.resolve(),
+    policy: () => ({ graceMs: HOUR, retention: [] }),
+    log: pino({ level: 'silent' }),
+  }).collect({ dryRun: false })
+}
+
+/** Lists a folder as tmpfs and btrfs may: what is replaced meanwhile, by `change`, is not in the list. */
+function forgetful(driver: StorageDriver, change: () => Promise<unknown>): StorageDriver {
+  const { put, names } = driver
+  const replaced = new Set<string>()
+  let changing: Promise<unknown> | undefined
+  driver.put = (key, bytes) => {
+    replaced.add(key)
+    return put.call(driver, key, bytes)
+  }
+  driver.names = async function* (prefix) {
+    if (prefix.includes('_manifests/') && !changing) {
+      changing = change()
+      // It may have to wait for the list.
+      await Promise.race([changing, rest(200)])
+      for await (const name of names.call(driver, prefix)) if (!replaced.has(`${prefix}/${name}`)) yield name
+      return
+    }
+    yield* names.call(driver, prefix)
+  }
+  return driver
+}
+
+test('what is in two indexes stays when one of them is deleted while a run lists the links', async () => {
+  const children: Digest[] = []
+  for (const layer of ['amd64', 'arm64']) {
+    const content = await pushContents(push, APP, [layer])
+    children.push(digestOf(content))
+    await push.manifest(APP, digestOf(content), content)
+  }
+  const manifests = children.map((digest) => ({ mediaType: MEDIA_TYPES.ociManifest, digest, size: 1 }))
+  const indexes = ['nightly', 'v1'].map((name) =>
+    JSON.stringify({ schemaVersion: 2, manifests, annotations: { name } }),
+  )
+  for (const [at, tag] of ['nightly', 'v1'].entries()) {
+    expect((await push.manifest(APP, tag, indexes[at]!, MEDIA_TYPES.ociIndex)).status).toBe(201)
+  }
+  ahead = 2 * HOUR
+  const remove = () => push.send('DELETE', `/v2/${APP}/manifests/${digestOf(Buffer.from(indexes[0]!))}`)
+  const removed: Promise<Response>[] = []
+
+  await collect(
+    forgetful(server.driver, () => {
+      removed.push(remove())
+      return removed[0]!
+    }),
+  )
+
+  expect((await removed[0]!).status).toBe(202)
+  for (const [at, layer] of ['amd64', 'arm64'].entries()) {
+    expect(await server.driver.stat(manifestLinkKey(APP, children[at]!))).toBeDefined()
+    expect((await push.send('HEAD', `/v2/${APP}/blobs/${digestOf(Buffer.from(layer))}`)).status).toBe(200)
+  }
+})
