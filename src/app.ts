@@ -80,7 +80,7 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const isImmutable: ReturnType<typeof immutableTags> = (...tag) => live.isImmutable(...tag)
   const parts = { ...storage, store, index: index.index, trusted, events, log, now }
   const local = new LocalRegistry({ ...parts, ...config.local, canonical, isImmutable, hot })
-  const changes = local.manifests
+  const { changes } = local
   const garbage = new GarbageCollection({ ...parts, changes, isLocal, policy: () => live.config.gc })
   events.on('blob.collected', ({ digest }) => hot.delete(digest))
   const segments = () => live.config.upstream.segments

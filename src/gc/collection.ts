@@ -14,6 +14,8 @@ export interface RepositoryChanges {
   alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
   /** Runs short work that changes nothing while nothing else changes its manifests and tags. */
   still<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
+  /** Whether somebody uploads a blob to it, or did so after `since`, in ms since the epoch, and has not finished. */
+  isUploading(repository: Repository, since: number): boolean
 }
 
 /** One run: what its steps share. */
@@ -26,6 +28,7 @@ export interface Collection {
   changes: {
     alone<Result>(name: string, work: () => Promise<Result>): Promise<Result>
     still<Result>(name: string, work: () => Promise<Result>): Promise<Result>
+    isUploading(name: string, since: number): boolean
   }
   pace: Pace
   /** When the run began, in ms since the epoch. */

@@ -181,6 +181,7 @@ export class Collector {
       changes: {
         alone: (name, work) => changes.alone(repositoryOf(name) as Repository, work),
         still: (name, work) => changes.still(repositoryOf(name) as Repository, work),
+        isUploading: (name, since) => changes.isUploading(repositoryOf(name) as Repository, since),
       },
       cutoff: startedAt - policy().graceMs,
       live: new DigestSet(),

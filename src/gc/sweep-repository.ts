@@ -43,7 +43,9 @@ export async function sweepRepository(
   await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
   await run.driver.settle()
   const unknown = marks.damagedTags.length > 0 || staying.some(({ readable }) => !readable)
-  await sweepBlobs(repository, { staying, unknown }, run)
+  // Who pushes a large image has pushed its first layers long before its manifest.
+  const pushing = run.changes.isUploading(repository, run.cutoff)
+  await sweepBlobs(repository, { staying, unknown: unknown || pushing }, run)
 }
 
 async function untag(

@@ -124,6 +124,16 @@ export class LocalRegistry {
     await this.#sweeping.stop()
   }
 
+  /** For whoever takes away what nothing needs. */
+  get changes(): Pick<Manifests, 'alone' | 'still'> & Pick<Uploads, 'isUploading'> {
+    const { manifests, uploads } = this
+    return {
+      alone: (repository, work) => manifests.alone(repository, work),
+      still: (repository, work) => manifests.still(repository, work),
+      isUploading: (repository, since) => uploads.isUploading(repository, since),
+    }
+  }
+
   source(repository: Repository): ContentSource {
     const source = new LocalSource({ pushed: this.#pushed(repository), directory: this.#directory })
     return new FallbackTags({ repository, source, made: this.#made })

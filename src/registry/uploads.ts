@@ -88,9 +88,8 @@ export class Uploads {
       throw new OciError('DIGEST_INVALID', `digests are of ${ALGORITHMS.join(' or ')}`)
     await this.#deps.guard.take(1)
     this.#checkCount(client)
-    const now = this.#deps.now()
-    const record = { session: randomUUID(), repository, algorithm, startedAt: now, client }
-    const session = this.#add(record, now)
+    const record = { session: randomUUID(), repository, algorithm, startedAt: this.#deps.now(), client }
+    const session = this.#add(record, record.startedAt)
     try {
       await writing(() => this.#records.create(record))
     } catch (error) {
@@ -177,8 +176,17 @@ export class Uploads {
   async sweep(): Promise<void> {
     const limit = this.#deps.now() - this.#deps.expireMs
     for (const session of [...this.#sessions.values()]) {
-      if (session.usedAt < limit && !session.busy) await session.alone(() => this.#expire(session, limit))
+      if (session.usedAt >= limit || session.busy) continue
+      await session.alone(async () => {
+        if (session.usedAt < limit && !session.ended) await this.#end(session)
+      })
     }
+  }
+
+  /** Whether somebody writes to an upload there, or has begun or continued one after `since`, in ms since the epoch. */
+  isUploading(repository: Repository, since: number): boolean {
+    const isLive = (each: UploadSession) => each.repository === repository && (each.busy || each.usedAt > since)
+    return [...this.#sessions.values()].some(isLive)
   }
 
   #add(record: UploadRecord, usedAt: number): UploadSession {
@@ -203,10 +211,6 @@ export class Uploads {
     let open = 0
     for (const session of this.#sessions.values()) if (session.client === client) open++
     return open >= perClient
-  }
-
-  async #expire(session: UploadSession, limit: number): Promise<void> {
-    if (session.usedAt < limit && !session.ended) await this.#end(session)
   }
 
   async #with<Result>(
@@ -246,7 +250,6 @@ export class Uploads {
 
   async #publish(session: UploadSession, digest: Digest): Promise<void> {
     const { store, events } = this.#deps
-    const { repository } = session
     const received = await session.digest(algorithmOf(digest))
     const size = await session.size()
     if (received !== digest) {
@@ -256,9 +259,9 @@ export class Uploads {
       })
     }
     await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
-    await this.#link(repository, digest)
+    await this.#link(session.repository, digest)
     await this.#end(session)
-    events.emit('blob.pushed', { repository, digest, bytes: size, mounted: false })
+    events.emit('blob.pushed', { repository: session.repository, digest, bytes: size, mounted: false })
   }
 
   async #link(repository: Repository, digest: Digest): Promise<void> {

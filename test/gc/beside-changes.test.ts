@@ -35,7 +35,7 @@ function collect(driver: StorageDriver) {
   return new Collector({
     ...{ driver, index, store, now },
     events: new EventBus({ onListenerError: () => {} }),
-    changes: registry.manifests,
+    changes: registry.changes,
     isLocal: () => true,
     trusted: Promise.resolve(),
     policy: () => ({ graceMs: HOUR, retention: [] }),

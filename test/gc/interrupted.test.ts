@@ -74,7 +74,7 @@ async function collect(at: string, days: number, changes = Number.POSITIVE_INFIN
     driver,
     store: new BlobStore({ driver, index: storage.index }),
     events: new EventBus({ onListenerError: () => {} }),
-    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work() },
+    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work(), isUploading: () => false },
     isLocal: () => true,
     policy: () => ({ graceMs: DAY / 2, retention: RETENTION }),
     log: pino({ level: 'silent' }),

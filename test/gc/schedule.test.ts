@@ -32,7 +32,7 @@ function build(trusted = Promise.resolve()) {
     ...shared,
     events,
     trusted,
-    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work() },
+    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work(), isUploading: () => false },
     isLocal: () => true,
     policy: () => ({ everyMs, graceMs: HOUR, retention: [] }),
   })
@@ -70,6 +70,17 @@ test('0s: never', async () => {
   await schedule.look()
 
   expect(collector.last).toBeUndefined()
+})
+
+test('a last run that lies ahead, by a clock that was wrong then, is none', async () => {
+  const { collector, schedule } = build()
+  clock += 1000 * HOUR
+  await collector.collect({ dryRun: false })
+  clock -= 999 * HOUR
+
+  await schedule.look()
+
+  expect(collector.last?.startedAt).toBe(clock)
 })
 
 test('one that was asked for counts, a dry run does not', async () => {

@@ -278,6 +278,22 @@ describe('garbage', () => {
     expect((await push.manifest('local/app', 'v1', manifest)).status).toBe(201)
   })
 
+  test('a layer stays, however old, while another one is still being uploaded to its repository', async () => {
+    const upload = await push.begin('local/app')
+    const manifest = await pushContents(push, 'local/app', ['done early'])
+    ahead = 2 * HOUR
+    await push.patch(upload, Buffer.from('still coming'))
+
+    const beside = await collect()
+    const { status: put } = await push.manifest('local/app', 'v1', manifest)
+    const stray = await push.blob('local/app', Buffer.from('stray'))
+    ahead = 5 * HOUR
+    const later = await collect()
+
+    expect([beside.found, put]).toEqual([[], 201])
+    expect(later.found).toMatchObject([{ kind: 'blob', digest: stray }, { kind: 'content' }])
+  })
+
   test('what the cache has as well stays as the cache has it', async () => {
     const { layers } = hub.addImage('library/app', 'v1', { layers: [5000] })
     const layer = layers[0]!
