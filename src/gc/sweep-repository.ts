@@ -1,3 +1,4 @@
+import { isNoRoom } from '../lib/no-room.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import { attachedManifests, fallbackTag } from '../oci/referrers.js'
@@ -34,10 +35,10 @@ export async function sweepRepository(
 ): Promise<void> {
   const marks = await markRepository(repository, run)
   const plan = await planFor(repository, marks, rule, run)
-  await untag(repository, marks, plan, run)
+  const held = await untag(repository, marks, plan, run)
   // Not all file systems keep the order of deletions in a power failure: what holds is gone for good before what it holds.
   await run.driver.settle()
-  const gone = await removeManifests(repository, marks, plan, run)
+  const gone = await removeManifests(repository, marks, { ...plan, held }, run)
   const staying = [...marks.manifests.values()].filter(({ digest }) => !gone.has(digest))
   for (const { digest } of staying) run.live.add(digest)
   await sweepReferrers(repository, (digest) => marks.manifests.has(digest) && !gone.has(digest), run)
@@ -48,12 +49,14 @@ export async function sweepRepository(
   await sweepBlobs(repository, { staying, unknown: unknown || pushing }, run)
 }
 
+/** @returns what still has a tag that was to go */
 async function untag(
   repository: string,
   { tags }: RepositoryMarks,
   { tags: expired, untagged }: Plan,
   run: Collection,
-): Promise<void> {
+): Promise<Set<Digest>> {
+  const held = new Set<Digest>()
   const going = tags.filter(({ tag }) => expired.has(tag))
   for (let at = 0; at < going.length; at += TOGETHER) {
     await run.pace.step()
@@ -61,6 +64,7 @@ async function untag(
       const few: typeof going = []
       for (const each of going.slice(at, at + TOGETHER)) {
         if (await removeTag(repository, each, untagged.has(each.digest), run)) few.push(each)
+        else held.add(each.digest)
       }
       return few
     })
@@ -68,9 +72,10 @@ async function untag(
       await run.found({ kind: 'tag', repository, tag, digest, why: expired.get(tag)! })
     }
   }
+  return held
 }
 
-/** @returns false when it was put again meanwhile */
+/** @returns false when it was put again meanwhile, or the disk is full */
 async function removeTag(
   repository: string,
   { tag, digest, taggedAt }: RepositoryMarks['tags'][number],
@@ -83,30 +88,39 @@ async function removeTag(
   if (link?.digest !== digest || (link.taggedAt !== undefined && link.taggedAt !== taggedAt)) return false
   if (dryRun) return true
   // Before the tag goes, for the same reason as below.
-  if (lastOne) await condemn(driver, manifestLinkKey(repository, digest), startedAt)
+  if (lastOne && !(await condemn(driver, manifestLinkKey(repository, digest), startedAt))) return false
   await driver.delete(key)
   events.emit('tag.deleted', { repository: repositoryOf(repository) as Repository, tag })
   return true
 }
 
-async function condemn(driver: Collection['driver'], key: string, at: number): Promise<void> {
+/** @returns false where the disk has no room for the mark: what it is written for the sake of has to stay then */
+async function condemn(driver: Collection['driver'], key: string, at: number): Promise<boolean> {
   const bytes = await driver.get(key)
   const link = bytes && parseManifestLink(bytes)
-  if (link && link.orphanedAt === undefined) await driver.put(key, JSON.stringify({ ...link, orphanedAt: at }))
+  if (!link || link.orphanedAt !== undefined) return true
+  try {
+    await driver.put(key, JSON.stringify({ ...link, orphanedAt: at }))
+    return true
+  } catch (error) {
+    if (isNoRoom(error)) return false
+    throw error
+  }
 }
 
 async function removeManifests(
   repository: string,
   { manifests, tags }: RepositoryMarks,
-  { tags: expired, dying, tagged }: Plan,
+  { tags: expired, dying, tagged, held }: Plan & { held: ReadonlySet<Digest> },
   run: Collection,
 ): Promise<Set<Digest>> {
   const gone = new Set<Digest>()
   if (dying.size === 0) return gone
   const kept = tags.filter(({ tag }) => !expired.has(tag))
   const attached = attachedManifests(kept.map(({ tag, digest }) => [tag, digest]))
-  const spared = new Set<Digest>()
   const dependents = new Dependents(manifests)
+  const spared = new Set<Digest>()
+  dependents.keep(held, spared)
   const going = [...dying.keys()]
   for (let at = 0; at < going.length; at += TOGETHER) {
     await run.pace.step()
@@ -117,7 +131,7 @@ async function removeManifests(
         const loose = dependents.owned(digest).filter((each) => !tagged.has(each))
         const left = [...loose, ...(attached.get(fallbackTag(digest)) ?? [])]
         if (await removeManifest(repository, manifests.get(digest)!, left, run)) gone.add(digest)
-        // It was used meanwhile, so what hangs on it is needed.
+        // It was used meanwhile, or cannot go now, so what hangs on it is needed.
         else dependents.keep([digest], spared)
       }
     })
@@ -140,7 +154,7 @@ async function removeManifest(
   const removed = await store.unlessUsed(digest, cutoff, async () => {
     if (dryRun) return true
     // What is too young to go with it, or outlives a kill, must be known as garbage to the next run.
-    for (const each of left) await condemn(driver, manifestLinkKey(repository, each), startedAt)
+    for (const each of left) if (!(await condemn(driver, manifestLinkKey(repository, each), startedAt))) return false
     if (subject) await driver.delete(referrerKey(repository, subject, digest))
     await driver.delete(manifestLinkKey(repository, digest))
     events.emit('manifest.deleted', { repository: repositoryOf(repository) as Repository, digest })

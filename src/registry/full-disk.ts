@@ -1,3 +1,4 @@
+import { isNoRoom } from '../lib/no-room.js'
 import { OciError } from '../oci/errors.js'
 
 /** SQLite's result code for a disk without room. */
@@ -28,6 +29,6 @@ export function fullDisk(cause?: unknown): OciError {
 /** Whether a write failed, or was not begun, for lack of room. */
 export function isFullDisk(error: unknown): boolean {
   if (error instanceof OciError) return error.status === 507
-  const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: unknown }
-  return code === 'ENOSPC' || code === 'EDQUOT' || errcode === SQLITE_FULL
+  const { errcode } = (error ?? {}) as { errcode?: unknown }
+  return isNoRoom(error) || errcode === SQLITE_FULL
 }

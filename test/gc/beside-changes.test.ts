@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { EventBus } from '../../src/events.js'
 import { Collector } from '../../src/gc/collector.js'
+import type { RetentionRule } from '../../src/gc/retention.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import type { StorageDriver } from '../../src/storage/driver.js'
@@ -30,7 +31,7 @@ afterEach(async () => {
   await folder.remove()
 })
 
-function collect(driver: StorageDriver) {
+function collect(driver: StorageDriver, retention: RetentionRule[] = []) {
   const { index, store, registry } = server
   return new Collector({
     ...{ driver, index, store, now },
@@ -38,7 +39,7 @@ function collect(driver: StorageDriver) {
     changes: registry.changes,
     isLocal: () => true,
     trusted: Promise.resolve(),
-    policy: () => ({ graceMs: HOUR, retention: [] }),
+    policy: () => ({ graceMs: HOUR, retention }),
     log: pino({ level: 'silent' }),
   }).collect({ dryRun: false })
 }
@@ -95,4 +96,32 @@ test('what is in two indexes stays when one of them is deleted while a run lists
     expect(await server.driver.stat(manifestLinkKey(APP, children[at]!))).toBeDefined()
     expect((await push.send('HEAD', `/v2/${APP}/blobs/${digestOf(Buffer.from(layer))}`)).status).toBe(200)
   }
+})
+
+test('a full disk keeps what would have to be marked, and no garbage beside it', async () => {
+  const child = await pushContents(push, APP, ['amd64'])
+  const manifests = [{ mediaType: MEDIA_TYPES.ociManifest, digest: digestOf(child), size: child.length }]
+  const index = JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests })
+  await push.manifest(APP, digestOf(child), child)
+  await push.manifest(APP, 'old', index, MEDIA_TYPES.ociIndex)
+  await push.blob('local/other', Buffer.from('garbage'))
+  await push.blob(APP, Buffer.from('garbage here'))
+  ahead = 2 * HOUR
+  const { driver } = server
+  const { put } = driver
+  driver.put = () => Promise.reject(Object.assign(new Error('no space left'), { code: 'ENOSPC' }))
+  const rules = [{ repositories: 'local/**', keepLast: 0, keepTags: [] }]
+
+  const full = await collect(driver, rules)
+  const pulled = await push.send('GET', `/v2/${APP}/manifests/old`)
+  driver.put = put
+  ahead += 2 * HOUR
+  const roomy = await collect(driver, rules)
+
+  expect([full.failure, full.found, pulled.status]).toEqual([
+    undefined,
+    { tag: 0, manifest: 0, blob: 2, referrer: 0, content: 2, row: 0 },
+    200,
+  ])
+  expect(roomy.found).toMatchObject({ tag: 1, manifest: 2 })
 })
