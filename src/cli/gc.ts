@@ -31,6 +31,7 @@ interface Report {
   found: Record<string, number>
   freedBytes: number
   damaged: number
+  failed: number
   failure?: string
 }
 
@@ -116,7 +117,7 @@ class Printer {
   }
 }
 
-function summary({ found, freedBytes, damaged, durationMs }: Report, dryRun: boolean): string[] {
+function summary({ found, freedBytes, damaged, failed, durationMs }: Report, dryRun: boolean): string[] {
   const counts = Object.entries(found)
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => `${count} ${NAMES[kind] ?? kind}`)
@@ -125,6 +126,7 @@ function summary({ found, freedBytes, damaged, durationMs }: Report, dryRun: boo
   const lines = [`${what}; ${printBytes(freedBytes)} ${verb}, in ${printDuration(durationMs)}`]
   if (damaged > 0)
     lines.push(`${damaged} damaged manifests and tags, whose repositories were left alone: the server's log names them`)
+  if (failed > 0) lines.push(`${failed} repositories could not be gone through: the server's log says why`)
   return lines
 }
 

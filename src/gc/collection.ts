@@ -45,6 +45,8 @@ export interface Collection {
   isLost: (digest: Digest) => boolean
   /** To be told of each thing that went, or would go. */
   found: (finding: Finding) => Promise<void>
+  /** To be told of each repository that could not be gone through. */
+  failed: (repository: string, error: unknown) => void
   /** To be told of each tag, and each needed manifest, that cannot be read. */
   damaged: (repository: string, what: { digest: Digest } | { tag: Tag }) => void
 }

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
+import { isDiskFault } from '../lib/disk-faults.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
 import type { Repository } from '../oci/reference.js'
@@ -94,6 +95,7 @@ export class Collector {
       found: noFindings(),
       freedBytes: 0,
       damaged: 0,
+      failed: 0,
     }
     const began = performance.now()
     const noted = this.#deps.store.noteUses()
@@ -166,9 +168,16 @@ export class Collector {
     for await (const name of repositoriesOnDisk(run.driver)) {
       // What is attached to a mirrored repository lives as long as somebody wants it there.
       const rule = name.startsWith(`${attachedRoot}/`) ? undefined : ruleFor(name)
-      if (this.#deps.isLocal(name)) await sweepRepository(name, rule, run)
-      else if (isMirrored(name)) await sweepMirrored(name, run)
-      else await keepAll(name, run)
+      try {
+        if (this.#deps.isLocal(name)) await sweepRepository(name, rule, run)
+        else if (isMirrored(name)) await sweepMirrored(name, run)
+        else await keepAll(name, run)
+      } catch (error) {
+        if (!isDiskFault(error)) throw error
+        run.failed(name, error)
+        // Where not even its links can be listed this fails too, and ends the run: any blob may be one of its.
+        if (!isMirrored(name)) await keepAll(name, run)
+      }
     }
   }
 
@@ -192,6 +201,13 @@ export class Collector {
         if (finding.kind === 'content') report.freedBytes += finding.bytes
         if ('repository' in finding) await onFound({ ...finding, repository: repositoryOf(finding.repository) })
         else await onFound(finding)
+      },
+      failed: (repository, err) => {
+        report.failed++
+        this.#log.error(
+          { err, repository },
+          'a repository could not be gone through, so what it links to is kept: see to the disk, the next run tries again',
+        )
       },
       damaged: (repository, what) => {
         report.damaged++

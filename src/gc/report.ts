@@ -27,6 +27,8 @@ export interface GcReport {
   freedBytes: number
   /** Tags, and manifests that something needs, that cannot be read: all manifests and blobs of their repository were left alone. */
   damaged: number
+  /** Repositories that could not be gone through to the end, by a fault of the disk for example: what they link to was kept. */
+  failed: number
   /** Why it ended early. What was left is taken by the next run. */
   failure?: string
 }

@@ -1,4 +1,4 @@
-import { isNoRoom } from '../lib/no-room.js'
+import { isNoRoom } from '../lib/disk-faults.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
 import { attachedManifests, fallbackTag } from '../oci/referrers.js'

@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.js'
-import { blobKey, blobLinksPrefix, manifestLinksPrefix } from '../storage/layout.js'
+import { blobKey, blobLinksPrefix, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
+import { parseTagLink } from '../storage/links.js'
 import { linksIn, storedDigests } from '../storage/walk.js'
 import type { Collection } from './collection.js'
 import { DigestSet } from './digest-set.js'
@@ -7,13 +8,22 @@ import { DigestSet } from './digest-set.js'
 /** Rows read from the index in one go: about a millisecond. */
 const PAGE = 200
 
-/** Counts as live all that a repository links to that is neither collected nor read through: its namespace was taken away. */
+/**
+ * Counts as live all that a repository links to or has tagged: it is neither collected nor read through, since its namespace was taken
+ * away, or something in it cannot be read.
+ */
 export async function keepAll(repository: string, { driver, live, pace }: Collection): Promise<void> {
   for (const prefix of [manifestLinksPrefix(repository), blobLinksPrefix(repository)]) {
     for await (const { digest } of linksIn(driver, prefix)) {
       await pace.step()
       live.add(digest)
     }
+  }
+  for await (const tag of driver.names(tagLinksPrefix(repository))) {
+    await pace.step()
+    const bytes = await driver.get(tagLinkKey(repository, tag))
+    const link = bytes && parseTagLink(bytes)
+    if (link) live.add(link.digest)
   }
 }
 

@@ -1,4 +1,4 @@
-import { isNoRoom } from '../lib/no-room.js'
+import { isNoRoom } from '../lib/disk-faults.js'
 import { OciError } from '../oci/errors.js'
 
 /** SQLite's result code for a disk without room. */

@@ -13,6 +13,7 @@ import { type Pusher, pushContents, pusher } from '../helpers/push.js'
 
 const HOUR = 3_600_000
 const APP = 'local/app'
+const IO_ERROR = Object.assign(new Error('i/o error'), { code: 'EIO' })
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: LocalServer
@@ -124,4 +125,44 @@ test('a full disk keeps what would have to be marked, and no garbage beside it',
     200,
   ])
   expect(roomy.found).toMatchObject({ tag: 1, manifest: 2 })
+})
+
+test('where a link of one repository cannot be read, all that it links to is kept and the others are collected', async () => {
+  const content = await pushContents(push, APP, ['a layer'])
+  await push.manifest(APP, 'v1', content)
+  const stray = await push.blob(APP, Buffer.from('stray'))
+  const other = await push.blob('local/other', Buffer.from('stray of another'))
+  ahead = 2 * HOUR
+  const { driver } = server
+  const { get } = driver
+  driver.get = (key) => {
+    if (key !== manifestLinkKey(APP, digestOf(content))) return get.call(driver, key)
+    return Promise.reject(IO_ERROR)
+  }
+
+  const report = await collect(driver)
+
+  driver.get = get
+  expect([report.failure, report.failed, report.found.content]).toEqual([undefined, 1, 1])
+  for (const digest of [stray, digestOf(Buffer.from('a layer'))]) {
+    expect((await push.send('GET', `/v2/${APP}/blobs/${digest}`)).status).toBe(200)
+  }
+  expect((await push.send('GET', `/v2/${APP}/manifests/v1`)).status).toBe(200)
+  expect((await push.send('HEAD', `/v2/local/other/blobs/${other}`)).status).toBe(404)
+})
+
+test('where the links of a repository cannot even be listed no blob goes', async () => {
+  await push.blob(APP, Buffer.from('perhaps needed'))
+  await push.blob('local/z', Buffer.from('stray'))
+  ahead = 2 * HOUR
+  const { driver } = server
+  const { names } = driver
+  driver.names = (prefix) => {
+    if (prefix.startsWith('repositories/local/app/_blobs')) throw IO_ERROR
+    return names.call(driver, prefix)
+  }
+
+  const report = await collect(driver)
+
+  expect(report).toMatchObject({ failure: 'i/o error', failed: 1, found: { content: 0 } })
 })
