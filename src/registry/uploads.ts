@@ -185,8 +185,9 @@ export class Uploads {
 
   /** Whether somebody writes to an upload there, or has begun or continued one after `since`, in ms since the epoch. */
   isUploading(repository: Repository, since: number): boolean {
-    const isLive = (each: UploadSession) => each.repository === repository && (each.busy || each.usedAt > since)
-    return [...this.#sessions.values()].some(isLive)
+    return [...this.#sessions.values()].some(
+      (each) => each.repository === repository && (each.busy || each.usedAt > since),
+    )
   }
 
   #add(record: UploadRecord, usedAt: number): UploadSession {
@@ -208,9 +209,7 @@ export class Uploads {
 
   #hasTooMany(client: string, perClient: number): boolean {
     if (client === OURSELVES || perClient === 0 || this.#sessions.size < perClient) return false
-    let open = 0
-    for (const session of this.#sessions.values()) if (session.client === client) open++
-    return open >= perClient
+    return [...this.#sessions.values()].filter((session) => session.client === client).length >= perClient
   }
 
   async #with<Result>(
