@@ -38,7 +38,7 @@ test('what is pushed or found during a run stays, though the clock is set back b
   const collector = new Collector({
     ...server,
     events: new EventBus({ onListenerError: () => {} }),
-    changes: server.registry.manifests,
+    changes: server.registry.changes,
     isLocal: () => true,
     policy: () => ({ graceMs: HOUR, retention: [] }),
     log: pino({ level: 'silent' }),
