@@ -3,6 +3,7 @@ import type { EventBus } from '../events.js'
 import { Periodic } from '../lib/periodic.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
+import type { Digest } from '../oci/digest.js'
 import type { Repository, Tag } from '../oci/reference.js'
 import type { ContentSource, PageRequest } from '../routing/content-source.js'
 import type { StorageDriver } from '../storage/driver.js'
@@ -18,6 +19,7 @@ import { type ContentMemory, LocalContent } from './local-content.js'
 import { LocalSource } from './local-source.js'
 import { Manifests } from './manifests.js'
 import type { Sparse } from './missing-children.js'
+import { Mounts } from './mounts.js'
 import { PushedRepository } from './pushed-repository.js'
 import { RepositoryLinks } from './repository-links.js'
 import { Uploads } from './uploads.js'
@@ -65,6 +67,7 @@ export interface UploadSettings {
  */
 export class LocalRegistry {
   readonly uploads: Uploads
+  readonly mounts: Mounts
   readonly manifests: Manifests
   readonly blobs: BlobDeletion
   readonly attachments: Attachments
@@ -97,8 +100,9 @@ export class LocalRegistry {
     this.#directory = directory
     this.chunkMinLength = deps.uploads.chunkMinLength
     const guard = new DiskGuard({ folder: uploadsDir, minFreeBytes, now })
-    const kept = { ...deps.uploads, dir: uploadsDir, store, events, links, now }
-    this.uploads = new Uploads({ ...kept, locate, guard })
+    this.mounts = new Mounts({ store, events, links, locate })
+    const link = (repository: Repository, digest: Digest) => this.mounts.link(repository, digest)
+    this.uploads = new Uploads({ ...deps.uploads, dir: uploadsDir, store, events, link, guard, now })
     const { sparse, isImmutable } = deps
     this.manifests = new Manifests({ store, index, content, directory, events, links, sparse, isImmutable, now })
     this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })

@@ -7,8 +7,6 @@ import type { ByteRange } from '../oci/range.js'
 import type { Repository } from '../oci/reference.js'
 import type { DiskGuard } from './disk-guard.js'
 import { writing } from './full-disk.js'
-import { RecentLinks } from './recent-links.js'
-import type { RepositoryLinks } from './repository-links.js'
 import { type UploadRecord, UploadRecords } from './upload-records.js'
 import { type UploadBody, UploadSession } from './upload-session.js'
 
@@ -19,9 +17,8 @@ export interface UploadsDeps {
   dir: string
   store: BlobStore
   events: EventBus
-  links: (repository: Repository) => RepositoryLinks
-  /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
-  locate: (from: Repository) => Repository | undefined
+  /** Makes a blob that is here part of a repository. */
+  link: (repository: Repository, digest: Digest) => Promise<void>
   guard: DiskGuard
   now: () => number
   /** An upload that nobody has continued for so long is given up. */
@@ -40,10 +37,6 @@ export interface UploadStart {
   client: string
   algorithm?: string | undefined
 }
-
-/** Whether the client may have what a repository holds. */
-type MayTake = (origin: Repository) => boolean
-const anywhere: MayTake = () => true
 
 /** Where an upload stands. */
 export interface UploadState {
@@ -66,7 +59,6 @@ export class Uploads {
   readonly #deps: UploadsDeps
   readonly #records: UploadRecords
   readonly #sessions = new Map<string, UploadSession>()
-  readonly #recent = new RecentLinks()
 
   constructor(deps: UploadsDeps) {
     this.#deps = deps
@@ -139,32 +131,6 @@ export class Uploads {
       if (left) await this.#end(left)
       throw error
     }
-  }
-
-  /**
-   * end-11.
-   *
-   * @param mayTake whether the client may have what is there, by its whole name
-   * @returns false when `from` is no repository here, does not hold the blob, or does not show it: to be uploaded, then
-   */
-  async mount(repository: Repository, digest: Digest, from: Repository, mayTake: MayTake = anywhere): Promise<boolean> {
-    const { locate, links, store, events } = this.#deps
-    const origin = locate(from)
-    if (!origin || !mayTake(origin)) return false
-    const size = await links(origin).blobSize(digest)
-    if (size === undefined || !(await store.keep(digest))) return false
-    await writing(() => this.#link(repository, digest))
-    events.emit('blob.pushed', { repository, digest, bytes: size, mounted: true })
-    return true
-  }
-
-  /**
-   * end-11 without `from`: content discovery, among the repositories that have got the blob lately: how long it takes says
-   * nothing of those that the client may not have. @returns false when none of the others holds the blob
-   */
-  async mountFromAny(repository: Repository, digest: Digest, mayTake: MayTake): Promise<boolean> {
-    for (const from of this.#recent.of(digest)) if (await this.mount(repository, digest, from, mayTake)) return true
-    return false
   }
 
   /** end-14. @throws {OciError} BLOB_UPLOAD_UNKNOWN */
@@ -248,7 +214,7 @@ export class Uploads {
   }
 
   async #publish(session: UploadSession, digest: Digest): Promise<void> {
-    const { store, events } = this.#deps
+    const { store, link, events } = this.#deps
     const received = await session.digest(algorithmOf(digest))
     const size = await session.size()
     if (received !== digest) {
@@ -257,15 +223,12 @@ export class Uploads {
         detail: { digest, received, bytes: size },
       })
     }
+    // Bytes before link: a kill between the two leaves a blob that nobody is told of and the garbage collection takes. The
+    // other way round it would leave a link to nothing.
     await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
-    await this.#link(session.repository, digest)
+    await link(session.repository, digest)
     await this.#end(session)
     events.emit('blob.pushed', { repository: session.repository, digest, bytes: size, mounted: false })
-  }
-
-  async #link(repository: Repository, digest: Digest): Promise<void> {
-    await this.#deps.links(repository).addBlob(digest)
-    this.#recent.add(repository, digest)
   }
 
   async #end(session: UploadSession): Promise<void> {

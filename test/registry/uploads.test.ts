@@ -5,7 +5,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { EventBus } from '../../src/events.js'
 import { digestOf } from '../../src/oci/digest.js'
-import { parseRepository, type Repository } from '../../src/oci/reference.js'
+import { parseRepository } from '../../src/oci/reference.js'
 import { DiskGuard } from '../../src/registry/disk-guard.js'
 import { RepositoryLinks } from '../../src/registry/repository-links.js'
 import { Uploads } from '../../src/registry/uploads.js'
@@ -29,8 +29,7 @@ const make = ({ limit = 3, perClient = 0 } = {}) =>
         throw error
       },
     }),
-    links: (repository: Repository) => new RepositoryLinks({ repository, driver: storage.driver }),
-    locate: (from) => from,
+    link: (repository, digest) => new RepositoryLinks({ repository, driver: storage.driver }).addBlob(digest),
     guard: new DiskGuard({ folder: folder.path, minFreeBytes: 0, now: () => clock }),
     now: () => clock,
     expireMs: DAY_MS,

@@ -3,26 +3,20 @@ import { algorithmOf, type Digest, parseDigest } from '../../oci/digest.js'
 import { parseChunkRange } from '../../oci/range.js'
 import { isRepository, type Repository } from '../../oci/reference.js'
 import type { LocalRegistry } from '../../registry/local-registry.js'
-import {
-  receivedRange,
-  type UploadChunk,
-  type UploadState,
-  type Uploads,
-  uploadLocation,
-} from '../../registry/uploads.js'
+import { receivedRange, type UploadChunk, type UploadState, uploadLocation } from '../../registry/uploads.js'
 import { pushTarget } from '../../routing/content-source.js'
 import { accountOf } from '../subject.js'
 import type { Handlers, V2Request } from './handlers.js'
 
-type UploadParts = Pick<LocalRegistry, 'uploads' | 'chunkMinLength'>
+type UploadParts = Pick<LocalRegistry, 'uploads' | 'mounts' | 'chunkMinLength'>
 
 /** end-4 to end-6, end-11, end-13 and end-14: `/v2/<name>/blobs/uploads/` and `/v2/<name>/blobs/uploads/<session>`. */
-export function uploadHandlers({ uploads, chunkMinLength }: UploadParts): {
+export function uploadHandlers({ uploads, mounts, chunkMinLength }: UploadParts): {
   uploads: Handlers<'uploads'>
   upload: Handlers<'upload'>
 } {
   return {
-    uploads: { POST: (v2) => begin({ uploads, chunkMinLength }, v2) },
+    uploads: { POST: (v2) => begin({ uploads, mounts, chunkMinLength }, v2) },
     upload: {
       async GET({ endpoint: { repository, session }, route, reply }) {
         return describe(reply.code(204), repository, await uploads.status(pushTarget(route), session)).send()
@@ -47,13 +41,13 @@ export function uploadHandlers({ uploads, chunkMinLength }: UploadParts): {
   }
 }
 
-async function begin({ uploads, chunkMinLength }: UploadParts, v2: V2Request<'uploads'>) {
+async function begin({ uploads, mounts, chunkMinLength }: UploadParts, v2: V2Request<'uploads'>) {
   const { endpoint, route, query, request, reply } = v2
   const { repository } = endpoint
   const target = pushTarget(route)
   const client = accountOf(request)
   const mount = query.get('mount')
-  if (mount !== null && (await mounted(uploads, v2, parseDigest(mount)))) {
+  if (mount !== null && (await mounted(mounts, v2, parseDigest(mount)))) {
     return created(reply, repository, parseDigest(mount))
   }
   const whole = query.get('digest')
@@ -70,16 +64,16 @@ async function begin({ uploads, chunkMinLength }: UploadParts, v2: V2Request<'up
 
 /** A name that is none cannot be mounted from; it is no reason to refuse the upload. */
 async function mounted(
-  uploads: Uploads,
+  mounts: LocalRegistry['mounts'],
   { route, access, query }: V2Request<'uploads'>,
   digest: Digest,
 ): Promise<boolean> {
   const repository = pushTarget(route)
   const from = query.get('from')
   // No client can ask for a token for repositories that it does not name: what the person may pull is what counts.
-  if (from === null) return uploads.mountFromAny(repository, digest, (name) => access.may('pull', name))
+  if (from === null) return mounts.mountFromAny(repository, digest, (name) => access.may('pull', name))
   if (!isRepository(from)) return false
-  return uploads.mount(repository, digest, from, (name) => access.mayTake(name, from))
+  return mounts.mount(repository, digest, from, (name) => access.mayTake(name, from))
 }
 
 function chunkOf(request: FastifyRequest): UploadChunk {

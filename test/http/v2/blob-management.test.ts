@@ -173,15 +173,15 @@ describe('end-11: POST ?mount= without from', () => {
       })
     }
     const mayTake = (name: string) => name !== 'local/secret'
-    const { uploads } = server.registry
+    const { mounts } = server.registry
 
     const found = [secret, digestOf(randomBytes(10))].map((digest) =>
-      uploads.mountFromAny('local/app' as never, digest, mayTake),
+      mounts.mountFromAny('local/app' as never, digest, mayTake),
     )
 
     expect(await Promise.all(found)).toEqual([false, false])
     expect(looks).toEqual([])
-    expect(await uploads.mountFromAny('local/app' as never, secret, () => true)).toBe(true)
+    expect(await mounts.mountFromAny('local/app' as never, secret, () => true)).toBe(true)
   })
 
   test('it is taken only from where it may be', async () => {
@@ -191,9 +191,9 @@ describe('end-11: POST ?mount= without from', () => {
       asked.push(name)
       return name !== 'local/secret'
     }
-    const { uploads } = server.registry
+    const { mounts } = server.registry
 
-    expect(await uploads.mountFromAny('local/app' as never, digest, mountable)).toBe(false)
+    expect(await mounts.mountFromAny('local/app' as never, digest, mountable)).toBe(false)
 
     expect(asked).toEqual(['local/secret'])
     expect(await statusOf('HEAD', at(digest))).toBe(404)

@@ -1,0 +1,61 @@
+import type { EventBus } from '../events.js'
+import type { BlobStore } from '../metadata/blob-store.js'
+import type { Digest } from '../oci/digest.js'
+import type { Repository } from '../oci/reference.js'
+import { writing } from './full-disk.js'
+import { RecentLinks } from './recent-links.js'
+import type { RepositoryLinks } from './repository-links.js'
+
+export interface MountsDeps {
+  store: BlobStore
+  events: EventBus
+  links: (repository: Repository) => RepositoryLinks
+  /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
+  locate: (from: Repository) => Repository | undefined
+}
+
+/** Whether the client may have what a repository holds. */
+type MayTake = (origin: Repository) => boolean
+const anywhere: MayTake = () => true
+
+/** Blobs that belong to several repositories: made part of one without being sent again. */
+export class Mounts {
+  readonly #deps: MountsDeps
+  readonly #recent = new RecentLinks()
+
+  constructor(deps: MountsDeps) {
+    this.#deps = deps
+  }
+
+  /** Makes a blob that is here part of a repository, from which it can be mounted then. */
+  async link(repository: Repository, digest: Digest): Promise<void> {
+    await this.#deps.links(repository).addBlob(digest)
+    this.#recent.add(repository, digest)
+  }
+
+  /**
+   * end-11.
+   *
+   * @param mayTake whether the client may have what is there, by its whole name
+   * @returns false when `from` is no repository here, does not hold the blob, or does not show it: to be uploaded, then
+   */
+  async mount(repository: Repository, digest: Digest, from: Repository, mayTake: MayTake = anywhere): Promise<boolean> {
+    const { locate, links, store, events } = this.#deps
+    const origin = locate(from)
+    if (!origin || !mayTake(origin)) return false
+    const size = await links(origin).blobSize(digest)
+    if (size === undefined || !(await store.keep(digest))) return false
+    await writing(() => this.link(repository, digest))
+    events.emit('blob.pushed', { repository, digest, bytes: size, mounted: true })
+    return true
+  }
+
+  /**
+   * end-11 without `from`: content discovery, among the repositories that have got the blob lately: how long it takes says
+   * nothing of those that the client may not have. @returns false when none of the others holds the blob
+   */
+  async mountFromAny(repository: Repository, digest: Digest, mayTake: MayTake): Promise<boolean> {
+    for (const from of this.#recent.of(digest)) if (await this.mount(repository, digest, from, mayTake)) return true
+    return false
+  }
+}
