@@ -129,7 +129,7 @@ export class SqlIndex implements MetadataIndex {
   touch(digest: Digest): void {
     this.#touched.set(digest, this.#now())
     // Just reached, not beyond: where the flush fails it is left to the next timed one.
-    if (this.#touched.size === TOUCH_BATCH) this.flush()
+    if (this.#touched.size === TOUCH_BATCH) this.#flushIfWritable()
   }
 
   flush(): void {
@@ -141,12 +141,8 @@ export class SqlIndex implements MetadataIndex {
   }
 
   leastRecentlyUsed(limit: number): BlobRow[] {
-    try {
-      this.flush()
-    } catch (error) {
-      // On a full disk room must be made all the same, by the order that was written last.
-      if (!isUnwritable(error)) throw error
-    }
+    // On a full disk room must be made all the same, by the order that was written last.
+    this.#flushIfWritable()
     return (this.#statements.oldest.all(limit) as unknown as Row[]).map((row) => this.#toBlobRow(row))
   }
 
@@ -196,6 +192,15 @@ export class SqlIndex implements MetadataIndex {
       this.#db.close()
     }
     if (written && this.#inLine && this.#file !== MEMORY) leaveMark(this.#file)
+  }
+
+  /** For whoever does something else at the moment, which a full disk must not hinder. */
+  #flushIfWritable(): void {
+    try {
+      this.flush()
+    } catch (error) {
+      if (!isUnwritable(error)) throw error
+    }
   }
 
   #toBlobRow({ digest, size, cached, pushed, source, used_at: usedAt }: Row): BlobRow {
