@@ -78,6 +78,19 @@ export class Eviction {
     this.kick()
   }
 
+  /**
+   * Makes room of about `bytes` now, for what is worth more than what can be fetched again.
+   *
+   * @returns false when nothing went: also where all of it together would not be enough
+   */
+  async makeRoom(bytes: number): Promise<boolean> {
+    const before = this.sizeBytes
+    if (this.#stopped || before < bytes) return false
+    this.relieve(bytes)
+    await this.#running
+    return this.sizeBytes < before
+  }
+
   /** Waits for the run under way; what `trusted` waits for is to be stopped before. */
   async stop(): Promise<void> {
     this.#stopped = true

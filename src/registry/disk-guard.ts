@@ -1,19 +1,33 @@
 import { statfs } from 'node:fs/promises'
-import { fullDisk } from './full-disk.js'
+import { abortable } from '../lib/abortable.js'
+import { OciError } from '../oci/errors.js'
+import { fullDisk, isFullDisk, writing } from './full-disk.js'
 
 const ASK_EVERY_MS = 1000
+/** Room is made for so many bytes more than are lacking: not for each piece of a body anew. */
+const AHEAD = 32 * 1024 * 1024
+const PATIENCE_MS = 10_000
+/** What came free may be taken by others before it is looked at. */
+const ATTEMPTS = 3
+
+/** Writes something, and can be repeated. */
+type Work = () => Promise<unknown>
 
 export interface DiskGuardDeps {
   /** On the file system that is looked after. */
   folder: string
   /** Bytes that uploads leave free; 0: none, and the disk is never asked. */
   minFreeBytes: number
+  /** Gives up of what can be had again about so many bytes. @returns false when nothing went */
+  makeRoom: (bytes: number) => Promise<boolean>
   now: () => number
+  /** A request waits so long at most until room has been made. */
+  patienceMs?: number
 }
 
 /**
- * Keeps uploads from the last of the disk, which links, tags and the index need. The disk is asked about once a second;
- * between two answers what was let through is counted.
+ * Keeps uploads from the last of the disk, which links, tags and the index need, and has room made for what is pushed. The
+ * disk is asked about once a second; between two answers what was let through is counted.
  */
 export class DiskGuard {
   readonly #deps: DiskGuardDeps
@@ -28,19 +42,74 @@ export class DiskGuard {
 
   /** Lets `bytes` through, to be written now. @throws {OciError} UNAVAILABLE (507) when they would use up the reserve */
   async take(bytes: number): Promise<void> {
-    if (this.#deps.minFreeBytes === 0) return
-    if (this.#isOutdated(bytes)) {
-      this.#asking ??= this.#ask()
-      await this.#asking
-    }
-    if (this.#room < bytes) throw fullDisk()
+    await this.expect(bytes)
     this.#room -= bytes
+  }
+
+  /**
+   * Looks whether there is room for `bytes` that are about to come, and has it made; promises nothing.
+   *
+   * @throws {OciError} UNAVAILABLE (507) when they would use up the reserve
+   */
+  async expect(bytes: number): Promise<void> {
+    if (this.#deps.minFreeBytes === 0) return
+    if (this.#isOutdated(bytes)) await this.#look()
+    for (let attempt = 0; this.#room < bytes; attempt++) {
+      if (attempt === ATTEMPTS || !(await this.#gain(bytes - this.#room))) throw fullDisk()
+      await this.#look()
+    }
+  }
+
+  /**
+   * Runs work that writes, once more where room could be made for it: to be repeatable, then.
+   *
+   * @throws {OciError} UNAVAILABLE with status 507; anything else as it was
+   */
+  async writing<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof OciError || !isFullDisk(error)) throw error
+      if (!(await this.#gain(1))) throw fullDisk(error)
+      return writing(work)
+    }
+  }
+
+  /** Each as `writing` does, one after the other. @returns those for which there is no room */
+  async writeWhatFits(works: readonly Work[]): Promise<Work[]> {
+    const left: Work[] = []
+    for (const work of works) {
+      try {
+        await this.writing(work)
+      } catch (error) {
+        if (!isFullDisk(error)) throw error
+        left.push(work)
+      }
+    }
+    return left
   }
 
   /** What is not enough is looked at again: something may have been deleted, and a refusal ends a request. */
   #isOutdated(bytes: number): boolean {
     const sinceMs = this.#deps.now() - this.#askedAt
     return sinceMs >= ASK_EVERY_MS || sinceMs < 0 || this.#room < bytes
+  }
+
+  async #gain(lacking: number): Promise<boolean> {
+    const { makeRoom, patienceMs = PATIENCE_MS } = this.#deps
+    const making = makeRoom(lacking + AHEAD).then((gained) => gained || makeRoom(lacking))
+    const patience = AbortSignal.timeout(patienceMs)
+    try {
+      return await abortable(making, patience)
+    } catch (error) {
+      if (patience.aborted) return false
+      throw error
+    }
+  }
+
+  async #look(): Promise<void> {
+    this.#asking ??= this.#ask()
+    await this.#asking
   }
 
   async #ask(): Promise<void> {

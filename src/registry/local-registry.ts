@@ -44,6 +44,8 @@ export interface LocalRegistryDeps {
   sparse: Sparse
   /** Bytes of the disk that uploads leave. */
   minFreeBytes: number
+  /** Gives up of what can be had again about so many bytes, for what is pushed. @returns false when nothing went */
+  makeRoom: (bytes: number) => Promise<boolean>
   uploads: UploadSettings
   /** Whether a tag, once it is there, may be neither moved nor deleted. */
   isImmutable: (repository: Repository, tag: Tag) => boolean
@@ -83,7 +85,7 @@ export class LocalRegistry {
   readonly #sweeping: Periodic
 
   constructor(deps: LocalRegistryDeps) {
-    const { driver, store, index, hot, namespaces, canonical, uploadsDir, minFreeBytes, events, log, now } = deps
+    const { driver, store, index, hot, namespaces, canonical, uploadsDir, events, log, now } = deps
     const links = (repository: Repository) => {
       if (isMirrored(repository)) this.#attached.add(repository)
       return new RepositoryLinks({ repository, driver })
@@ -99,12 +101,13 @@ export class LocalRegistry {
     this.#content = content
     this.#directory = directory
     this.chunkMinLength = deps.uploads.chunkMinLength
-    const guard = new DiskGuard({ folder: uploadsDir, minFreeBytes, now })
-    this.mounts = new Mounts({ store, events, links, locate })
+    const guard = new DiskGuard({ ...deps, folder: uploadsDir })
+    this.mounts = new Mounts({ store, events, links, locate, guard })
     const link = (repository: Repository, digest: Digest) => this.mounts.link(repository, digest)
     this.uploads = new Uploads({ ...deps.uploads, dir: uploadsDir, store, events, link, guard, now })
     const { sparse, isImmutable } = deps
-    this.manifests = new Manifests({ store, index, content, directory, events, links, sparse, isImmutable, now })
+    const parts = { store, index, content, directory, events, links, guard, log, now }
+    this.manifests = new Manifests({ ...parts, sparse, isImmutable })
     this.blobs = new BlobDeletion({ content, manifests: this.manifests, links, events })
     this.attachments = new Attachments({ uploads: this.uploads, content, links })
     this.#sweeping = new Periodic({

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import type { EventBus } from '../events.js'
 import { KeyedLock } from '../lib/keyed-lock.js'
 import type { BlobStore } from '../metadata/blob-store.js'
@@ -10,6 +11,7 @@ import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { fallbackTag } from '../oci/referrers.js'
 import { isMirrored } from '../storage/layout.js'
 import type { Directory } from './directory.js'
+import type { DiskGuard } from './disk-guard.js'
 import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
@@ -19,6 +21,9 @@ import { warningsFor } from './push-warnings.js'
 import type { RepositoryLinks } from './repository-links.js'
 import { digestsByTag } from './tags.js'
 
+const UNMARKED =
+  'a manifest was deleted while the disk is full: what hung on it is not marked as garbage, or an index still lists it; make room, and delete that too'
+
 export interface ManifestsDeps {
   store: BlobStore
   index: MetadataIndex
@@ -26,6 +31,8 @@ export interface ManifestsDeps {
   directory: Directory
   events: EventBus
   links: (repository: Repository) => RepositoryLinks
+  guard: DiskGuard
+  log: Logger
   sparse: Sparse
   /** Whether a tag, once it is there, may be neither moved nor deleted. */
   isImmutable: (repository: Repository, tag: Tag) => boolean
@@ -72,7 +79,7 @@ export class Manifests {
     const digest = digestFor(reference, bytes)
     const named = reference.kind === 'tag' ? [reference.tag] : [...new Set(tags)]
     return this.#changing.run(repository, () =>
-      writing(async () => {
+      this.#deps.guard.writing(async () => {
         const links = this.#deps.links(repository)
         for (const tag of named) await this.#checkMove(links, tag, digest)
         const here = isMirrored(repository) ? withoutManifests(manifest) : manifest
@@ -88,10 +95,10 @@ export class Manifests {
 
   /**
    * end-9: a tag alone, or a manifest with every tag that names it and its entry among its subject's referrers. What an
-   * index alone named, and what refers to the manifest, is left to the garbage collection.
+   * index alone named, and what refers to the manifest, is left to the garbage collection. A full disk does not stand in
+   * its way.
    *
-   * @throws {OciError} MANIFEST_UNKNOWN, UNAVAILABLE (507) when the disk is full, DENIED (409) when a tag that would go is
-   *   immutable
+   * @throws {OciError} MANIFEST_UNKNOWN, DENIED (409) when a tag that would go is immutable
    */
   delete(repository: Repository, reference: Reference): Promise<void> {
     return this.alone(repository, () =>
@@ -175,7 +182,7 @@ export class Manifests {
   }
 
   async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
-    const { content, isImmutable, events, now } = this.#deps
+    const { content, isImmutable, guard, events, log, now } = this.#deps
     const known = await links.manifest(digest)
     if (!known) throw unknown(links.repository, { digest })
     const tags = await digestsByTag(links)
@@ -183,19 +190,25 @@ export class Manifests {
     const held = own.find((tag) => isImmutable(links.repository, tag))
     if (held !== undefined) throw immutable(held, 'cannot be deleted, nor can what it names')
     for (const tag of own) await this.#removeTag(links, tag, digest)
+    const { subject } = known
+    if (subject) await links.removeReferrer(subject, digest)
     // Before the link goes: as long as it is there it holds them, whatever is written on them.
-    await orphan(digest, { links, content, mediaType: known.mediaType, tags, at: now() })
-    if (known.subject) await this.#unrefer(links, known.subject, digest)
+    const left = await guard.writeWhatFits([
+      () => orphan(digest, { links, content, mediaType: known.mediaType, tags, at: now() }),
+      async () => subject && this.#unlist(links, subject, digest),
+    ])
     await links.removeManifest(digest)
+    // Each replaces a file, for which there may be room now.
+    const missed = await guard.writeWhatFits(left)
+    if (missed.length > 0) log.warn({ repository: links.repository, digest }, UNMARKED)
     events.emit('manifest.deleted', { repository: links.repository, digest })
   }
 
   /**
-   * Takes a referrer out of the API's list, and out of the index that a client may have pushed under the fallback tag:
-   * that one says what refers to a manifest, so it changes with that, immutable or not.
+   * Takes a referrer out of the index that a client may have pushed under the fallback tag: that one says what refers to a
+   * manifest, so it changes with that, immutable or not.
    */
-  async #unrefer(links: RepositoryLinks, subject: Digest, referrer: Digest): Promise<void> {
-    await links.removeReferrer(subject, referrer)
+  async #unlist(links: RepositoryLinks, subject: Digest, referrer: Digest): Promise<void> {
     const tag = fallbackTag(subject)
     const tagged = await links.tag(tag)
     const index = tagged && (await this.#deps.content.manifestBytes(tagged.digest))

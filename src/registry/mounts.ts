@@ -2,7 +2,7 @@ import type { EventBus } from '../events.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
-import { writing } from './full-disk.js'
+import type { DiskGuard } from './disk-guard.js'
 import { RecentLinks } from './recent-links.js'
 import type { RepositoryLinks } from './repository-links.js'
 
@@ -12,6 +12,7 @@ export interface MountsDeps {
   links: (repository: Repository) => RepositoryLinks
   /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
   locate: (from: Repository) => Repository | undefined
+  guard: DiskGuard
 }
 
 /** Whether the client may have what a repository holds. */
@@ -27,9 +28,14 @@ export class Mounts {
     this.#deps = deps
   }
 
-  /** Makes a blob that is here part of a repository, from which it can be mounted then. */
+  /**
+   * Makes a blob that is here part of a repository, from which it can be mounted then.
+   *
+   * @throws {OciError} UNAVAILABLE (507) when the disk is full
+   */
   async link(repository: Repository, digest: Digest): Promise<void> {
-    await this.#deps.links(repository).addBlob(digest)
+    const { links, guard } = this.#deps
+    await guard.writing(() => links(repository).addBlob(digest))
     this.#recent.add(repository, digest)
   }
 
@@ -45,7 +51,7 @@ export class Mounts {
     if (!origin || !mayTake(origin)) return false
     const size = await links(origin).blobSize(digest)
     if (size === undefined || !(await store.keep(digest))) return false
-    await writing(() => this.link(repository, digest))
+    await this.link(repository, digest)
     events.emit('blob.pushed', { repository, digest, bytes: size, mounted: true })
     return true
   }

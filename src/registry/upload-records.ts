@@ -32,10 +32,11 @@ export class UploadRecords {
     return join(this.#dir, `${session}.part`)
   }
 
+  /** May be repeated where it failed. */
   async create(record: UploadRecord): Promise<void> {
-    await (await open(this.partFile(record.session), 'wx')).close()
+    await (await open(this.partFile(record.session), 'w')).close()
     const unfinished = join(this.#dir, `${record.session}.json.new`)
-    const handle = await open(unfinished, 'wx')
+    const handle = await open(unfinished, 'w')
     try {
       await handle.writeFile(JSON.stringify(record))
     } finally {

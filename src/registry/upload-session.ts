@@ -84,12 +84,17 @@ export class UploadSession {
    * Takes in a body as far as it goes; what has arrived is kept however it ends, unless the disk is full: then it is as
    * it was before. To be called within `alone`.
    *
+   * @param announced how many bytes it says that it has
    * @param limit bytes of it that are taken at most
    * @returns bytes taken
    * @throws {OciError} BLOB_UPLOAD_INVALID when the body broke off or is longer than `limit`; UNAVAILABLE (507) when only
    *   the reserve of the disk is left
    */
-  async append(body: UploadBody, limit = Number.POSITIVE_INFINITY): Promise<number> {
+  async append(
+    body: UploadBody,
+    { announced = 0, limit = Number.POSITIVE_INFINITY }: { announced?: number | undefined; limit?: number } = {},
+  ): Promise<number> {
+    await this.#guard.expect(announced)
     const writer = await UploadWriter.open(this.file)
     const before = writer.size
     try {
@@ -123,7 +128,8 @@ export class UploadSession {
 
   /** Hashes on this thread while the write is under way on another; a write that fails leaves the hash ahead of the file. */
   async #write(chunk: Buffer, writer: UploadWriter, running: RunningHash): Promise<void> {
-    const written = writer.append(chunk)
+    const end = writer.size + chunk.length
+    const written = this.#guard.writing(() => writer.append(chunk.subarray(chunk.length - (end - writer.size))))
     // A failure is awaited below; until then it must not count as nobody's.
     written.catch(() => {})
     running.hash.update(chunk)

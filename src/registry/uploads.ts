@@ -78,12 +78,13 @@ export class Uploads {
   async begin(repository: Repository, { client, algorithm = 'sha256' }: UploadStart): Promise<UploadState> {
     if (!ALGORITHMS.includes(algorithm))
       throw new OciError('DIGEST_INVALID', `digests are of ${ALGORITHMS.join(' or ')}`)
-    await this.#deps.guard.take(1)
+    const { guard } = this.#deps
+    await guard.take(1)
     this.#checkCount(client)
     const record = { session: randomUUID(), repository, algorithm, startedAt: this.#deps.now(), client }
     const session = this.#add(record, record.startedAt)
     try {
-      await writing(() => this.#records.create(record))
+      await guard.writing(() => this.#records.create(record))
     } catch (error) {
       await this.#end(session)
       throw error
@@ -201,20 +202,20 @@ export class Uploads {
   }
 
   async #take(session: UploadSession, { body, range, length }: UploadChunk): Promise<void> {
-    if (!range) return void (await session.append(body))
+    if (!range) return void (await session.append(body, { announced: length }))
     const size = await session.size()
     if (range === 'malformed' || range.start !== size) throw outOfOrder(session, size)
     const expected = range.end - range.start + 1
     if (length !== undefined && length !== expected) {
       throw new OciError('SIZE_INVALID', `the Content-Range is of ${expected} bytes, the body of ${length}`)
     }
-    const taken = await session.append(body, expected)
+    const taken = await session.append(body, { announced: expected, limit: expected })
     if (taken < expected)
       throw new OciError('SIZE_INVALID', `the Content-Range is of ${expected} bytes, the body was of ${taken}`)
   }
 
   async #publish(session: UploadSession, digest: Digest): Promise<void> {
-    const { store, link, events } = this.#deps
+    const { store, link, guard, events } = this.#deps
     const received = await session.digest(algorithmOf(digest))
     const size = await session.size()
     if (received !== digest) {
@@ -225,7 +226,7 @@ export class Uploads {
     }
     // Bytes before link: a kill between the two leaves a blob that nobody is told of and the garbage collection takes. The
     // other way round it would leave a link to nothing.
-    await store.adopt(session.file, { digest, size, manifest: false }, 'pushed')
+    await guard.writing(() => store.adopt(session.file, { digest, size, manifest: false }, 'pushed'))
     await link(session.repository, digest)
     await this.#end(session)
     events.emit('blob.pushed', { repository: session.repository, digest, bytes: size, mounted: false })

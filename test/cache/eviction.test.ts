@@ -111,3 +111,17 @@ test('a full disk gets room though the limit is not reached', async () => {
 
   await expect.poll(() => eviction.sizeBytes).toBe(BLOB)
 })
+
+test('room is made at once for as much as there is, and nothing goes for more than that', async () => {
+  const blobs = [randomBytes(BLOB), randomBytes(BLOB)]
+  for (const bytes of blobs) await storage.store.put(bytes, { digest: digestOf(bytes), manifest: false }, 'cached')
+  trust()
+
+  expect(await eviction.makeRoom(3 * BLOB)).toBe(false)
+  expect(eviction.sizeBytes).toBe(2 * BLOB)
+  expect(await eviction.makeRoom(1)).toBe(true)
+  expect(eviction.sizeBytes).toBe(BLOB)
+  const reader = await storage.store.open(digestOf(blobs[1]!), 'cached')
+  expect(await eviction.makeRoom(1)).toBe(false)
+  await reader?.close()
+})

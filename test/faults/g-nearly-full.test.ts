@@ -39,7 +39,7 @@ test('on a nearly full disk a push is refused while links can still be written, 
   await push.patch(held, content)
 
   const large = await push.begin('local/app')
-  const refused = await push.patch(large, randomBytes(30 * MIB))
+  const refused = await push.patch(large, new Blob([randomBytes(30 * MIB)]).stream())
   const between = await freeMib()
   const tagged = await push.manifest('local/app', 'v1', manifest)
   const pulled = await push.send('GET', '/v2/local/app/manifests/v1')

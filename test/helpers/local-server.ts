@@ -73,6 +73,7 @@ export async function startLocalServer(
     ...SETTINGS,
     ...settings,
     isImmutable: immutableTags(immutable),
+    makeRoom: async () => false,
     events,
     log,
     now,

@@ -118,7 +118,7 @@ test('pages of what may be seen are full, and come to an end', async () => {
   expect(second).toEqual({ repositories: ['local/app-6', 'local/app-8'], more: false })
 })
 
-test('a change that a full disk ends midway is counted as far as it came', async () => {
+test('a change that a full disk ends midway is counted as far as it came, and a deletion goes on without its marks', async () => {
   const full = await temporaryFolder()
   const server = await startLocalServer(full.path)
   const push = pusher(server.url)
@@ -147,8 +147,9 @@ test('a change that a full disk ends midway is counted as far as it came', async
   const statuses = [await remove(digestOf(content)), await put('local/signed', referrer)]
 
   expect(before).toEqual({ repositories: 1, tags: 1 })
-  expect(statuses).toEqual([507, 507])
+  expect(statuses).toEqual([202, 507])
   expect(server.registry.totals()).toEqual({ repositories: 2, tags: 0 })
+  expect((await push.send('GET', `/v2/local/app/manifests/${digestOf(content)}`)).status).toBe(404)
   const listed = await push.send('GET', '/v2/local/app/tags/list')
   expect(await listed.json()).toMatchObject({ tags: [] })
   await server.kill()
