@@ -50,8 +50,7 @@ export class Directory {
 
   /** The repositories that hold a manifest or a tag, in the order of their whole names. */
   page({ n = Number.POSITIVE_INFINITY, last = '' }: PageRequest, isShown: (repository: Repository) => boolean) {
-    this.#names ??= [...this.#counts.keys()].sort()
-    const names = this.#names
+    const names = this.#inOrder()
     const repositories: Repository[] = []
     for (let at = firstAfter(names, last as Repository, byCodeUnits); at < names.length; at++) {
       if (!isShown(names[at]!)) continue
@@ -59,6 +58,13 @@ export class Directory {
       repositories.push(names[at]!)
     }
     return { repositories, more: false }
+  }
+
+  /** At most `n` of those that a page can have, with the names next to that of `repository`, half of them before it. */
+  near(repository: Repository, n: number): Repository[] {
+    const names = this.#inOrder()
+    const at = firstAfter(names, repository, byCodeUnits)
+    return names.slice(Math.max(0, at - n / 2), at + n / 2)
   }
 
   /** In the specification's order; not to be changed by the caller. */
@@ -87,6 +93,11 @@ export class Directory {
     const folders = await this.#deps.driver.list(repositoryPrefix(repository))
     const tags = folders.includes('_tags/') ? (await this.#deps.driver.list(tagLinksPrefix(repository))).length : 0
     this.#count(repository, tags > 0 || folders.includes('_manifests/') ? tags : undefined)
+  }
+
+  #inOrder(): readonly Repository[] {
+    this.#names ??= [...this.#counts.keys()].sort()
+    return this.#names
   }
 
   async #read(repository: Repository): Promise<Tag[]> {

@@ -12,6 +12,7 @@ import { repositoriesOnDisk } from '../storage/repositories.js'
 import { AttachedSource } from './attached-source.js'
 import { Attachments } from './attachments.js'
 import { BlobDeletion } from './blob-deletion.js'
+import { BlobPlaces } from './blob-places.js'
 import { Directory } from './directory.js'
 import { DiskGuard } from './disk-guard.js'
 import { FallbackTags, MadeIndexes } from './fallback-tags.js'
@@ -25,6 +26,8 @@ import { RepositoryLinks } from './repository-links.js'
 import { Uploads } from './uploads.js'
 
 const SWEEP_EVERY_MS = 10 * 60_000
+/** Repositories in which a blob is looked for that is to be mounted from anywhere. */
+const LOOKED_AT = 64
 
 export interface LocalRegistryDeps {
   driver: StorageDriver
@@ -102,7 +105,8 @@ export class LocalRegistry {
     this.#directory = directory
     this.chunkMinLength = deps.uploads.chunkMinLength
     const guard = new DiskGuard({ ...deps, folder: uploadsDir })
-    this.mounts = new Mounts({ store, events, links, locate, guard })
+    const places = new BlobPlaces({ near: (repository) => directory.near(repository, LOOKED_AT) })
+    this.mounts = new Mounts({ store, events, links, locate, places, guard })
     const link = (repository: Repository, digest: Digest) => this.mounts.link(repository, digest)
     this.uploads = new Uploads({ ...deps.uploads, dir: uploadsDir, store, events, link, guard, now })
     const { sparse, isImmutable } = deps

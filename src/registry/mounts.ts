@@ -2,8 +2,8 @@ import type { EventBus } from '../events.js'
 import type { BlobStore } from '../metadata/blob-store.js'
 import type { Digest } from '../oci/digest.js'
 import type { Repository } from '../oci/reference.js'
+import type { BlobPlaces } from './blob-places.js'
 import type { DiskGuard } from './disk-guard.js'
-import { RecentLinks } from './recent-links.js'
 import type { RepositoryLinks } from './repository-links.js'
 
 export interface MountsDeps {
@@ -12,6 +12,7 @@ export interface MountsDeps {
   links: (repository: Repository) => RepositoryLinks
   /** The name of the repository here that `from` means; undefined where nothing can be mounted from it. */
   locate: (from: Repository) => Repository | undefined
+  places: BlobPlaces
   guard: DiskGuard
 }
 
@@ -22,7 +23,6 @@ const anywhere: MayTake = () => true
 /** Blobs that belong to several repositories: made part of one without being sent again. */
 export class Mounts {
   readonly #deps: MountsDeps
-  readonly #recent = new RecentLinks()
 
   constructor(deps: MountsDeps) {
     this.#deps = deps
@@ -34,9 +34,9 @@ export class Mounts {
    * @throws {OciError} UNAVAILABLE (507) when the disk is full
    */
   async link(repository: Repository, digest: Digest): Promise<void> {
-    const { links, guard } = this.#deps
+    const { links, places, guard } = this.#deps
     await guard.writing(() => links(repository).addBlob(digest))
-    this.#recent.add(repository, digest)
+    places.add(repository, digest)
   }
 
   /**
@@ -57,11 +57,12 @@ export class Mounts {
   }
 
   /**
-   * end-11 without `from`: content discovery, among the repositories that have got the blob lately: how long it takes says
-   * nothing of those that the client may not have. @returns false when none of the others holds the blob
+   * end-11 without `from`: content discovery, where it is likely to be. How long it takes says nothing of repositories that
+   * the client may not have. @returns false when none of those looked at holds it
    */
   async mountFromAny(repository: Repository, digest: Digest, mayTake: MayTake): Promise<boolean> {
-    for (const from of this.#recent.of(digest)) if (await this.mount(repository, digest, from, mayTake)) return true
+    for (const from of this.#deps.places.likely(digest, repository))
+      if (await this.mount(repository, digest, from, mayTake)) return true
     return false
   }
 }

@@ -118,6 +118,18 @@ test('pages of what may be seen are full, and come to an end', async () => {
   expect(second).toEqual({ repositories: ['local/app-6', 'local/app-8'], more: false })
 })
 
+test('those near a name are as many as asked, half of them before it, whether it is there or not', async () => {
+  for (let n = 0; n < 9; n++) await put(`local/app-${n}`, 'v1')
+  const near = (name: string) => directory.near(name as Repository, 4).map((each) => each.slice('local/app-'.length))
+
+  expect(near('local/app-45')).toEqual(['3', '4', '5', '6'])
+  expect(near('local/app-4')).toEqual(['3', '4', '5', '6'])
+  expect([near('local/a'), near('local/z')]).toEqual([
+    ['0', '1'],
+    ['7', '8'],
+  ])
+})
+
 test('a change that a full disk ends midway is counted as far as it came, and a deletion goes on without its marks', async () => {
   const full = await temporaryFolder()
   const server = await startLocalServer(full.path)
