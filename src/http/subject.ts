@@ -35,11 +35,19 @@ export async function identify(request: FastifyRequest, login: Login | undefined
 /** Whence a password comes. Of whom a proxy speaks for, it has written the last one itself; only what is near can be our proxy. */
 export function originOf({ raw }: FastifyRequest): Origin {
   const address = raw.socket.remoteAddress ?? ''
-  const forwarded = String(raw.headers['x-forwarded-for'] ?? '')
-    .split(',')
-    .at(-1)!
-    .trim()
+  const forwarded = withoutPort(
+    String(raw.headers['x-forwarded-for'] ?? '')
+      .split(',')
+      .at(-1)!
+      .trim(),
+  )
   return { address, forwardedFor: forwarded && speaksForOthers(raw.socket) ? forwarded.slice(0, 64) : undefined }
+}
+
+/** Some proxies write the port that the client had, another one for each connection: `192.0.2.1:5678`, `[2001:db8::1]:5678`. */
+function withoutPort(entry: string): string {
+  const [, bracketed, single] = /^(?:\[([^\]]+)\]|([^:]+))(?::\d*)?$/.exec(entry) ?? []
+  return bracketed ?? single ?? entry
 }
 
 /** Who counts as one client, for what each may have only so much of: the user of a request let in, or else whence it comes. */
