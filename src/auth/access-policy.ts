@@ -8,8 +8,14 @@ export type Credential =
   | { kind: 'token'; grants: readonly Grant[] }
   /** Nothing that was made here, or that holds: Hub credentials, a wrong password, an expired token. */
   | { kind: 'foreign' }
-  /** Not looked at, after too many wrong passwords. */
-  | { kind: 'throttled'; retryAfterSeconds: number }
+  | Throttled
+
+/** Not looked at: its address has sent too many wrong passwords, or those of all addresses come faster than can be checked. */
+export interface Throttled {
+  kind: 'throttled'
+  why: 'failures' | 'overload'
+  retryAfterSeconds: number
+}
 
 /** Who is asking. */
 export interface Subject {
@@ -142,10 +148,10 @@ export class AccessPolicy {
     if (!this.#hasAdmins) {
       throw new OciError(
         'DENIED',
-        'this is answered from this machine only (127.0.0.1, without a proxy or browser): to open it to a user name one in auth.admins',
+        'this is answered from this machine only (127.0.0.1, without a proxy or browser): to open it to a user, or to a page in a browser, name the user in auth.admins, with a password in auth.htpasswd',
       )
     }
-    if (credential?.kind === 'throttled') throw tooManyFailures(credential.retryAfterSeconds)
+    if (credential?.kind === 'throttled') throw notChecked(credential)
     if (user === undefined || credential?.kind !== 'password') {
       const headers = { 'www-authenticate': 'Basic realm="entrepot", charset="UTF-8"' }
       throw new OciError('UNAUTHORIZED', 'sign in as one of auth.admins', { headers })
@@ -164,9 +170,12 @@ export class AccessPolicy {
   }
 }
 
-/** What is said to an address with too many wrong passwords; waiting is all that helps. */
-export function tooManyFailures(retryAfterSeconds: number): OciError {
-  return new OciError('TOOMANYREQUESTS', `too many wrong passwords from this address: wait ${retryAfterSeconds} s`, {
-    headers: { 'retry-after': String(retryAfterSeconds) },
-  })
+/** What is said to whom a password was not looked at for; waiting is all that helps. */
+export function notChecked({ why, retryAfterSeconds }: Throttled): OciError {
+  const wait = `wait ${retryAfterSeconds} s`
+  const message =
+    why === 'failures'
+      ? `too many wrong passwords from this address: ${wait}`
+      : `more passwords come in than can be checked, and this one was not looked at: ${wait}`
+  return new OciError('TOOMANYREQUESTS', message, { headers: { 'retry-after': String(retryAfterSeconds) } })
 }

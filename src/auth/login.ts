@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { ANYBODY } from '../lib/htpasswd.js'
-import type { Credential } from './access-policy.js'
+import type { Credential, Throttled } from './access-policy.js'
 import type { AccessRule } from './access-rules.js'
 import { Attempts, type Origin } from './attempts.js'
 import { HtpasswdFile } from './htpasswd-file.js'
@@ -10,7 +10,6 @@ import { type IssuedToken, type TokenContent, Tokens } from './tokens.js'
 
 /** Of all addresses, each of which has one; more do not come to their turn in good time. */
 const CHECKS_WAITING = 100
-const OVERLOAD_MS = 1000
 
 export interface LoginDeps {
   /** Where the key of the tokens is kept. */
@@ -95,15 +94,14 @@ export class Login {
   async signIn({ name, password }: Account, origin: Origin, spare: boolean): Promise<Identity> {
     if (!this.#file) return FOREIGN
     const users = await this.#file.users()
-    const throttled = throttledFor(this.#attempts.waitMs(origin))
+    const throttled = this.#throttled(origin)
     if (throttled) return { credential: throttled }
     let counted = spare
     const right =
       this.#passwords.remembered(users, name, password) ??
       (await this.#attempts.inTurn(origin, this.#passwords.keyOf(users, name, password), async () => {
-        const throttled = throttledFor(
-          this.#passwords.waiting > CHECKS_WAITING ? OVERLOAD_MS : this.#attempts.waitMs(origin),
-        )
+        if (this.#passwords.waiting > CHECKS_WAITING) return OVERLOADED
+        const throttled = this.#throttled(origin)
         if (throttled) return throttled
         const right = await this.#passwords.check(users, name, password)
         // Before the next one's turn. What nobody has known to be wrong counts in any case.
@@ -119,6 +117,11 @@ export class Login {
 
   async issue(content: TokenContent): Promise<IssuedToken> {
     return (await this.#tokenService()).issue(content)
+  }
+
+  #throttled(origin: Origin): Throttled | undefined {
+    const waitMs = this.#attempts.waitMs(origin)
+    return waitMs > 0 ? { kind: 'throttled', why: 'failures', retryAfterSeconds: Math.ceil(waitMs / 1000) } : undefined
   }
 
   async #byToken(token: string): Promise<Identity> {
@@ -138,13 +141,8 @@ export class Login {
   }
 }
 
-type Throttled = Extract<Credential, { kind: 'throttled' }>
-
 const FOREIGN: Identity = { credential: { kind: 'foreign' } }
-
-function throttledFor(waitMs: number): Throttled | undefined {
-  return waitMs > 0 ? { kind: 'throttled', retryAfterSeconds: Math.ceil(waitMs / 1000) } : undefined
-}
+const OVERLOADED: Throttled = { kind: 'throttled', why: 'overload', retryAfterSeconds: 1 }
 
 /** RFC 7617. @returns `undefined` for what is none, and for the empty name and password of clients that have none */
 function parseBasic(value: string): Account | undefined {

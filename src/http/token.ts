@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type AccessPolicy, tooManyFailures } from '../auth/access-policy.js'
+import { type AccessPolicy, notChecked } from '../auth/access-policy.js'
 import type { Identity, Login } from '../auth/login.js'
 import { actionsAsked, CATALOG, type Grant, isCatalog, parseScopes } from '../auth/scope.js'
 import { OciError } from '../oci/errors.js'
@@ -79,7 +79,7 @@ async function answer(
 function userOf({ user, credential }: Identity, open: boolean): string | undefined {
   if (credential?.kind === 'password') return user
   if (!credential || open) return undefined
-  if (credential.kind === 'throttled') throw tooManyFailures(credential.retryAfterSeconds)
+  if (credential.kind === 'throttled') throw notChecked(credential)
   throw new OciError('UNAUTHORIZED', 'wrong user name or password', {
     headers: { 'www-authenticate': 'Basic realm="entrepot", charset="UTF-8"', 'cache-control': 'no-store' },
   })

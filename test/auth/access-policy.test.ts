@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { AccessPolicy, NOBODY, type Subject, type Verdict } from '../../src/auth/access-policy.js'
+import { AccessPolicy, NOBODY, notChecked, type Subject, type Verdict } from '../../src/auth/access-policy.js'
 import type { Action } from '../../src/auth/access-rules.js'
 
 const ALL: Action[] = ['pull', 'push', 'delete']
@@ -82,7 +82,10 @@ describe('what becomes of a request', () => {
   })
   const password = (user: string): Subject => ({ loopback: true, user, credential: { kind: 'password' } })
   const foreign: Subject = { loopback: true, credential: { kind: 'foreign' } }
-  const throttled: Subject = { loopback: true, credential: { kind: 'throttled', retryAfterSeconds: 6 } }
+  const throttled: Subject = {
+    loopback: true,
+    credential: { kind: 'throttled', why: 'failures', retryAfterSeconds: 6 },
+  }
 
   test.each<[string, Subject, Action, string, Verdict]>([
     ['no credential, though everybody may', { loopback: true }, 'pull', 'local/open', 'challenge'],
@@ -156,10 +159,21 @@ describe('who administers', () => {
     [
       'nobody who guesses',
       withAdmins,
-      { ...NOBODY, credential: { kind: 'throttled', retryAfterSeconds: 6 } },
+      { ...NOBODY, credential: { kind: 'throttled', why: 'failures', retryAfterSeconds: 6 } },
       'TOOMANYREQUESTS',
     ],
   ])('%s', (_case, settings, subject, result) => {
     expect(check(settings, subject)).toBe(result)
+  })
+})
+
+test.each([
+  ['failures', 'too many wrong passwords from this address: wait 6 s'],
+  ['overload', 'more passwords come in than can be checked, and this one was not looked at: wait 6 s'],
+] as const)('whose password was not looked at is told why: %s', (why, message) => {
+  expect(notChecked({ kind: 'throttled', why, retryAfterSeconds: 6 })).toMatchObject({
+    code: 'TOOMANYREQUESTS',
+    message,
+    headers: { 'retry-after': '6' },
   })
 })

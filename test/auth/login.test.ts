@@ -75,6 +75,7 @@ describe('a password', () => {
 
     expect((await login.identify(basic('alice', 'secret'), NEAR, false)).credential).toEqual({
       kind: 'throttled',
+      why: 'failures',
       retryAfterSeconds: 6,
     })
     expect(await signIn('alice', 'secret', { address: '192.0.2.2' })).toEqual(['alice', 'password'])
@@ -112,11 +113,15 @@ describe('a password', () => {
   test('one that is known is right while more are checked than can be in good time', async () => {
     await signIn('alice', 'secret')
 
-    const flood = Array.from({ length: 130 }, (_, i) => signIn('bob', `guess ${i}`, { address: `198.51.100.${i}` }))
+    const flood = Array.from({ length: 130 }, (_, i) =>
+      login.identify(basic('bob', `guess ${i}`), { address: `198.51.100.${i}` }, false),
+    )
 
     expect(await signIn('alice', 'secret')).toEqual(['alice', 'password'])
-    const kinds = await Promise.all(flood)
-    expect(kinds.filter(([, kind]) => kind === 'throttled').length).toBeGreaterThan(10)
+    const refused = (await Promise.all(flood)).filter(({ credential }) => credential?.kind === 'throttled')
+    expect(refused.length).toBeGreaterThan(10)
+    // Nobody of them has guessed before.
+    for (const { credential } of refused) expect(credential).toMatchObject({ why: 'overload', retryAfterSeconds: 1 })
   })
 
   test('the same wrong one many times at once counts each time, and where everybody may, once', async () => {

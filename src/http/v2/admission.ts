@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { type AccessPolicy, type Need, NOBODY, type Subject, tooManyFailures } from '../../auth/access-policy.js'
+import { type AccessPolicy, type Need, NOBODY, notChecked, type Subject } from '../../auth/access-policy.js'
 import type { Action } from '../../auth/access-rules.js'
 import type { Login } from '../../auth/login.js'
 import { CATALOG, type Grant } from '../../auth/scope.js'
@@ -102,6 +102,6 @@ interface Refused extends Pick<AccessServices, 'realm'> {
 }
 
 function refusal(request: FastifyRequest, { subject: { credential }, realm, scopes, error }: Refused): OciError {
-  if (credential?.kind === 'throttled') return tooManyFailures(credential.retryAfterSeconds)
+  if (credential?.kind === 'throttled') return notChecked(credential)
   return challenge(request, { realm, scopes, error })
 }
