@@ -19,7 +19,10 @@ export interface AdminAccess {
  */
 export async function checkAdmin({ policy, login }: AdminAccess, request: FastifyRequest): Promise<void> {
   if (isOfAnotherSite(request.headers)) {
-    throw new OciError('DENIED', 'the admin API takes nothing from the pages of another site')
+    throw new OciError(
+      'DENIED',
+      "the admin API takes nothing from a page of another address in a browser (another port is one, be it on localhost): serve the page from this server's address, both behind one reverse proxy that passes Host on, and name its user in auth.admins",
+    )
   }
   policy().checkAdmin(await identify(request, login, false))
 }
