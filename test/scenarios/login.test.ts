@@ -397,6 +397,17 @@ describe('uploads.perClient', () => {
     expect(await begin(anybody, '192.0.2.2')).toBe(202)
     expect([await begin(anybody, '2001:db8::1'), await begin(anybody, '2001:db8::2')]).toEqual([202, 429])
   })
+
+  test.each([
+    ['an IPv4 address', '192.0.2.1:5678', '192.0.2.1:5679', '192.0.2.1'],
+    ['an IPv6 address', '[2001:db8::1]:5678', '[2001:db8::1]:5679', '2001:db8::1'],
+  ])('the port that a proxy writes after %s makes no other client', async (_what, first, second, bare) => {
+    const anybody = await withToken(mirror, ['repository:local/app:pull,push'])
+
+    expect([await begin(anybody, first), await begin(anybody, second), await begin(anybody, bare)]).toEqual([
+      202, 429, 429,
+    ])
+  })
 })
 
 describe('the admin API', () => {
@@ -414,7 +425,67 @@ describe('the admin API', () => {
   ])('%s', async (_case, headers, status) => {
     const mirror = await start({ access: ACCESS, admins: ['alice'] })
 
-    expect((await client(mirror, ALICE).send('POST', '/api/v1/gc?dryRun', headers)).status).toBe(status)
+    const answer = await client(mirror, ALICE).send('POST', '/api/v1/gc?dryRun', headers)
+    expect(answer.status).toBe(status)
+    if (status === 403) expect(answer.text).toContain("serve the page from this server's address")
+  })
+
+  const gc = async (
+    auth: Record<string, unknown> | undefined,
+    authorization: string | undefined,
+    headers: Record<string, string>,
+  ) => {
+    const mirror = await startMirror({ registries, settings: auth ? { auth } : {}, storage: folder })
+    const { status, code, text } = await client(mirror, authorization).send('POST', '/api/v1/gc', headers)
+    const run = (await mirror.stats()).gc
+    return { status, code, text, ran: run !== undefined && run !== null }
+  }
+  const USERS = { htpasswd: 'users.htpasswd' }
+  const ADMINS = { ...USERS, admins: ['alice'] }
+  const AFAR = { 'x-forwarded-for': '192.0.2.1' }
+
+  test.each<
+    [
+      string,
+      Record<string, unknown> | undefined,
+      string | undefined,
+      Record<string, string>,
+      number,
+      string | undefined,
+    ]
+  >([
+    ['an admin, from anywhere', ADMINS, ALICE, AFAR, 200, undefined],
+    ['another user, be it here', ADMINS, BOB, {}, 403, 'DENIED'],
+    ['nobody, be it here, where there are admins', ADMINS, undefined, {}, 401, 'UNAUTHORIZED'],
+    ['a wrong password', ADMINS, basic('alice', 'wrong'), {}, 401, 'UNAUTHORIZED'],
+    ['nobody, here, without admins', USERS, undefined, {}, 200, undefined],
+    ['a user from elsewhere, without admins', USERS, ALICE, AFAR, 403, 'DENIED'],
+    ['whoever is here, without auth', undefined, undefined, {}, 200, undefined],
+    ['whoever is elsewhere, without auth', undefined, undefined, AFAR, 403, 'DENIED'],
+    ['what everybody may push and delete', { anonymous: ['pull', 'push', 'delete'] }, undefined, AFAR, 403, 'DENIED'],
+  ])('garbage is collected, or not, as asked by %s', async (_who, auth, authorization, headers, status, code) => {
+    const asked = await gc(auth, authorization, headers)
+
+    expect(asked).toMatchObject({ status, code, ran: status === 200 })
+  })
+
+  test('takes no token, which is for repositories', async () => {
+    const mirror = await start({ admins: ['alice'] })
+
+    const answer = await (await withToken(mirror, [], ALICE)).send('POST', '/api/v1/gc')
+
+    expect([answer.status, answer.headers['www-authenticate']]).toEqual([401, expect.stringMatching(/^Basic /)])
+  })
+
+  test('tells the page of a dashboard without auth what it takes', async () => {
+    const same = { host: '127.0.0.1:5000', origin: 'http://127.0.0.1:5000', 'sec-fetch-site': 'same-origin' }
+    const another = { ...same, origin: 'http://127.0.0.1:3000', 'sec-fetch-site': 'same-site' }
+    const mirror = await startMirror({ registries, storage: folder })
+
+    for (const headers of [same, another]) {
+      const answer = await client(mirror).send('POST', '/api/v1/gc', headers)
+      expect([answer.status, answer.text]).toEqual([403, expect.stringContaining('auth.admins')])
+    }
   })
 })
 
@@ -492,6 +563,29 @@ describe('S06: what somebody may not pull', () => {
     expect(await found(narrow, 'local/new')).toBe(201)
   })
 
+  test('of a mirrored repository, pushed to it here, is not mounted from it, with its name or without', async () => {
+    const PRIVATE = 'docker.io/library/private'
+    const attached = { ...registries, 'docker.io': { ...(registries['docker.io'] as object), attach: true } }
+    const access = [
+      ...ACCESS.filter(({ repositories }) => repositories !== PRIVATE),
+      { repositories: PRIVATE, users: ['alice'], actions: ['pull', 'push'] },
+    ]
+    await mirror.reload({ registries: attached, settings: { auth: { htpasswd: 'users.htpasswd', access } } })
+    const content = Buffer.from('a signature of what is private')
+    const signature = digestOf(content)
+    const alice = client(mirror, ALICE)
+    expect((await alice.send('POST', `/v2/${PRIVATE}/blobs/uploads/?digest=${signature}`, {}, content)).status).toBe(
+      201,
+    )
+    const mount = async (asker: typeof alice, to: string, from: string) =>
+      (await asker.send('POST', `/v2/${to}/blobs/uploads/?mount=${signature}${from}`)).status
+
+    for (const from of ['&from=private', '&from=library/private', `&from=${PRIVATE}`, ''])
+      expect([from, await mount(client(mirror, BOB), 'local/b', from)]).toEqual([from, 202])
+    expect((await client(mirror, BOB).get(`/v2/local/b/blobs/${signature}`)).status).toBe(404)
+    expect(await mount(alice, 'local/c', `&from=${PRIVATE}`)).toBe(201)
+  })
+
   test('may be mirrored too', async () => {
     hub.addImage('library/private', 'v1', { layers: [10] })
     const path = '/v2/library/private/manifests/v1'
@@ -500,6 +594,33 @@ describe('S06: what somebody may not pull', () => {
     expect((await client(mirror, BOB).get(path)).status).toBe(403)
     expect((await client(mirror, BOB).get('/v2/docker.io/private/manifests/v1')).status).toBe(403)
     expect((await client(mirror).get(path)).status).toBe(401)
+  })
+})
+
+describe('what everybody may delete', () => {
+  test.each([
+    ['by auth.anonymous', { anonymous: ['pull', 'delete'] }],
+    ['by a rule', { access: [{ repositories: 'local/app', users: ['anonymous'], actions: ['pull', 'delete'] }] }],
+  ])('%s goes by a token of nobody, and nothing is pushed by one', async (_how, auth) => {
+    const open = { access: [{ repositories: 'local/**', users: ['alice'], actions: ['push'] }] }
+    const mirror = await start(open)
+    const { digest } = await client(mirror, ALICE).push('local/app')
+    await mirror.reload({ registries, settings: { auth: { htpasswd: 'users.htpasswd', ...auth } } })
+    const anybody = await withToken(mirror, ['repository:local/app:pull,push,delete'])
+
+    expect((await anybody.push('local/app')).status).toBe(401)
+    expect((await anybody.send('DELETE', '/v2/local/app/manifests/v1')).status).toBe(202)
+    expect((await anybody.get('/v2/local/app/manifests/v1')).status).toBe(404)
+    expect((await anybody.get(`/v2/local/app/blobs/${digest}`)).status).toBe(200)
+  })
+
+  test('is nothing else: deletions without a token for it are refused', async () => {
+    const mirror = await start()
+    await client(mirror, ALICE).push('local/app')
+    const anybody = await withToken(mirror, ['repository:local/app:pull,push,delete'])
+
+    expect((await anybody.send('DELETE', '/v2/local/app/manifests/v1')).status).toBe(401)
+    expect((await anybody.get('/v2/local/app/manifests/v1')).status).toBe(200)
   })
 })
 
