@@ -68,6 +68,7 @@ describe('one fault, with its place', () => {
       'auth:\n  htpasswd: users\n  admins: [anonymous]\n',
       '3:12: "anonymous": anonymous stands for',
     ],
+    ['an empty list of admins', 'auth:\n  htpasswd: users\n  admins: []\n', '3:11: no admins: list at least one'],
     ['admins where nobody can sign in', 'auth:\n  admins: [a]\n', '2:3: admins: set auth.htpasswd, without which'],
     ['a realm where nobody can sign in', 'auth:\n  realm: https://a.example\n', '2:3: realm: set auth.htpasswd'],
     [

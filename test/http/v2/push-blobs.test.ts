@@ -220,7 +220,7 @@ describe('end-5: PATCH /v2/<name>/blobs/uploads/<session>', () => {
     ['that was sent before', '0-999'],
     ['that overlaps', '500-1499'],
     ['that is malformed', 'bytes 1000'],
-    ['that runs backwards', '1999-1000'],
+    ['that runs backwards', '1000-900'],
   ])('F126: a chunk %s is 416 with the current range, and the upload goes on', async (_case, range) => {
     const content = randomBytes(2000)
     const upload = await push.begin('local/app')
