@@ -15,6 +15,18 @@ export interface BlobRow {
   usedAt: number
 }
 
+/** A blob that has a file, as the storage tells of it. */
+export interface FoundBlob {
+  digest: Digest
+  /** bytes */
+  size: number
+  manifest: boolean
+  /** A repository that is pushed to links to it. */
+  pushed: boolean
+  /** What it needs, where that is known. */
+  children?: Digest[] | undefined
+}
+
 export interface CacheTotals {
   /** Blobs that were fetched, manifests not counted. */
   blobs: number
@@ -33,13 +45,17 @@ export interface MetadataIndex {
   addCached(blob: { digest: Digest; size: number; manifest: boolean; source?: string | undefined }): void
   /** Notes that `digest` was pushed here. */
   addPushed(blob: { digest: Digest; size: number; manifest: boolean }): void
+  /**
+   * Notes what was found to be stored, written in one go. A row that is there keeps what it says, and is pushed from now on
+   * where what was found is.
+   *
+   * @returns how many were not known
+   */
+  addFound(blobs: readonly FoundBlob[]): number
   /** What using `parent` also uses: an index's manifests, a manifest's config and layers. */
   setChildren(parent: Digest, children: Digest[]): void
   /** It may be evicted no more (`cached`), or is no longer kept for a push (`pushed`). The row goes when neither holds. */
   drop(digest: Digest, role: 'cached' | 'pushed'): void
-
-  /** Writes what `work` changes in one go: all of it, or nothing when it throws. */
-  together(work: () => void): void
 
   /** Marks a blob and all it needs as used now; written in batches. */
   touch(digest: Digest): void

@@ -6,10 +6,10 @@ import { blobKey, blobLinksPrefix, manifestLinksPrefix } from '../storage/layout
 import { parseManifestLink } from '../storage/links.js'
 import { repositoriesOnDisk } from '../storage/repositories.js'
 import { linksIn, storedDigests } from '../storage/walk.js'
-import type { MetadataIndex } from './metadata-index.js'
+import type { BlobRow, FoundBlob, MetadataIndex } from './metadata-index.js'
 
-/** Files looked at together, and rows written together. */
-const TOGETHER = 64
+/** Files looked at together, and rows written together: a few milliseconds, since requests may be answered beside it. */
+const TOGETHER = 256
 
 export interface RebuildReport {
   blobs: number
@@ -32,50 +32,40 @@ export async function rebuild(deps: {
   const { driver, index } = deps
   const linked = await linkedDigests(deps)
   const report: RebuildReport = { blobs: 0, manifests: 0, added: 0 }
+  // Of an empty one nothing need be asked.
+  const isEmpty = index.rowsAfter(undefined, 1).length === 0
   for await (const group of groupsOf(storedDigests(driver), TOGETHER)) {
-    const found = await Promise.all(group.map((digest) => look(digest, linked, deps)))
-    // One transaction for all of them: each costs as much as its rows.
-    index.together(() => {
-      for (const each of found) note(each, index, report)
-    })
+    const manifests = group.filter((digest) => linked.manifests.has(digest)).length
+    report.manifests += manifests
+    report.blobs += group.length - manifests
+    const news: Known[] = group
+      .map((digest) => ({ digest, row: isEmpty ? undefined : index.find(digest) }))
+      .filter(({ digest, row }) => row?.pushed !== linked.pushed.has(digest))
+    report.added += index.addFound(await look(news, linked, driver))
   }
   return report
 }
 
-interface Found {
+interface Known {
   digest: Digest
-  manifest: boolean
-  pushed: boolean
-  /** What it needs, where that is to be learnt. */
-  children?: Digest[] | undefined
-  /** Undefined when the index knows it already, or the file has just gone. */
-  size?: number
+  row: BlobRow | undefined
 }
 
-async function look(
-  digest: Digest,
-  linked: LinkedDigests,
-  { driver, index }: { driver: StorageDriver; index: MetadataIndex },
-): Promise<Found> {
-  const mediaType = linked.manifests.get(digest)
-  const known = { digest, manifest: mediaType !== undefined, pushed: linked.pushed.has(digest) }
-  const row = index.find(digest)
-  if (row && row.pushed === known.pushed) return known
-  const facts = await driver.stat(blobKey(digest))
-  if (!facts) return known
-  const children =
-    mediaType === undefined || row ? undefined : await readChildren(digest, mediaType, facts.size, driver)
-  return { ...known, size: facts.size, children }
-}
-
-function note({ digest, manifest, pushed, size, children }: Found, index: MetadataIndex, report: RebuildReport): void {
-  report[manifest ? 'manifests' : 'blobs']++
-  if (size === undefined) return
-  const row = index.find(digest)
-  if (pushed) index.addPushed({ digest, size, manifest })
-  else if (!row) index.addCached({ digest, size, manifest })
-  if (!row) report.added++
-  if (children) index.setChildren(digest, children)
+/** @returns without those whose files have just gone */
+async function look(blobs: readonly Known[], linked: LinkedDigests, driver: StorageDriver): Promise<FoundBlob[]> {
+  const facts = await driver.statAll(blobs.map(({ digest }) => blobKey(digest)))
+  const found = await Promise.all(
+    blobs.map(async ({ digest, row }, at): Promise<FoundBlob | undefined> => {
+      const size = facts[at]?.size
+      if (size === undefined) return undefined
+      const mediaType = linked.manifests.get(digest)
+      const blob = { digest, size, manifest: mediaType !== undefined, pushed: linked.pushed.has(digest) }
+      // Of what it knows the index knows that as well.
+      if (mediaType === undefined || row) return blob
+      return { ...blob, children: await readChildren(digest, mediaType, size, driver) }
+    }),
+  )
+  return found.filter((each) => each !== undefined)
 }
 
 async function readChildren(

@@ -3,7 +3,7 @@ import type { DatabaseSyncInstance } from '@photostructure/sqlite'
 import type { Digest } from '../oci/digest.js'
 import { leaveMark, takeMark } from './clean-mark.js'
 import { checkDatabase, isUnwritable, openDatabase } from './database.js'
-import type { BlobRow, CacheTotals, MetadataIndex } from './metadata-index.js'
+import type { BlobRow, CacheTotals, FoundBlob, MetadataIndex } from './metadata-index.js'
 import { prepare, sizeOnDisk } from './statements.js'
 
 /** Bytes of an index that is checked at each start; a larger one only after an unclean end. */
@@ -22,6 +22,8 @@ interface Row {
   source: string | null
   used_at: number
 }
+
+type CountedRow = Pick<Row, 'size' | 'cached' | 'pushed'> & { manifest: number }
 
 export interface OpenedIndex {
   index: SqlIndex
@@ -107,6 +109,23 @@ export class SqlIndex implements MetadataIndex {
     })
   }
 
+  addFound(blobs: readonly FoundBlob[]): number {
+    let added = 0
+    this.#transaction(() => {
+      const at = this.#now()
+      for (const { digest, size, manifest, pushed, children } of blobs) {
+        const row = { digest, size, manifest: Number(manifest), pushed: Number(pushed), cached: Number(!pushed) }
+        const { changes } = this.#statements.addFound.run(digest, size, row.manifest, row.pushed, at)
+        if (Number(changes) > 0) {
+          added++
+          this.#countRow(row, 1)
+        } else if (pushed) this.addPushed({ digest, size, manifest })
+        if (children) this.setChildren(digest, children)
+      }
+    })
+    return added
+  }
+
   setChildren(parent: Digest, children: Digest[]): void {
     this.#transaction(() => {
       this.#statements.dropChildren.run(parent)
@@ -120,10 +139,6 @@ export class SqlIndex implements MetadataIndex {
       const { changes } = this.#statements.dropUnneeded.run(digest)
       if (Number(changes) > 0) this.#statements.dropChildren.run(digest)
     })
-  }
-
-  together(work: () => void): void {
-    this.#transaction(work)
   }
 
   touch(digest: Digest): void {
@@ -225,8 +240,11 @@ export class SqlIndex implements MetadataIndex {
   }
 
   #count(digest: Digest, sign: 1 | -1): void {
-    const row = this.#statements.find.get(digest) as (Row & { manifest: number }) | undefined
-    if (!row) return
+    const row = this.#statements.find.get(digest) as CountedRow | undefined
+    if (row) this.#countRow(row, sign)
+  }
+
+  #countRow(row: CountedRow, sign: 1 | -1): void {
     if (row.pushed) this.#totals.pushedBytes += sign * row.size
     if (!row.cached) return
     this.#totals[row.manifest ? 'manifests' : 'blobs'] += sign

@@ -21,6 +21,10 @@ export function prepare(db: DatabaseSyncInstance) {
       `INSERT INTO blobs (digest, size, manifest, pushed, used_at) VALUES (?1, ?2, ?3, 1, ?4)
        ON CONFLICT DO UPDATE SET size = ?2, pushed = 1, used_at = ?4`,
     ),
+    addFound: db.prepare(
+      `INSERT INTO blobs (digest, size, manifest, cached, pushed, used_at) VALUES (?1, ?2, ?3, 1 - ?4, ?4, ?5)
+       ON CONFLICT DO NOTHING`,
+    ),
     dropCached: db.prepare('UPDATE blobs SET cached = 0 WHERE digest = ?'),
     dropPushed: db.prepare('UPDATE blobs SET pushed = 0 WHERE digest = ?'),
     dropUnneeded: db.prepare('DELETE FROM blobs WHERE digest = ? AND cached = 0 AND pushed = 0'),

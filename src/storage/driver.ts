@@ -6,6 +6,13 @@ export interface StoredObject extends BlobReader {
   readonly size: number
 }
 
+export interface KeyFacts {
+  /** bytes */
+  size: number
+  /** ms since the epoch */
+  modifiedAt: number
+}
+
 /**
  * Bytes under keys: the whole contract between the mirror and a place to keep things. Keys are relative,
  * `/`-separated and made by `layout.ts` alone. A key is absent or complete: no reader ever sees half a write.
@@ -16,7 +23,10 @@ export interface StorageDriver {
   readonly name: string
 
   /** @returns size in bytes and last change in ms since the epoch, or `undefined` when the key is absent */
-  stat(key: string): Promise<{ size: number; modifiedAt: number } | undefined>
+  stat(key: string): Promise<KeyFacts | undefined>
+
+  /** The same of each of several hundred keys, which together takes less time. */
+  statAll(keys: readonly string[]): Promise<(KeyFacts | undefined)[]>
 
   /** The caller closes it. @returns `undefined` when the key is absent */
   open(key: string): Promise<StoredObject | undefined>

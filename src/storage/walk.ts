@@ -2,11 +2,12 @@ import type { Digest } from '../oci/digest.js'
 import type { StorageDriver } from './driver.js'
 import { blobsPrefix, digestFromParts } from './layout.js'
 
-/** Every blob that has a file, in no order. Strangers' files are passed over. */
+/** Every blob that has a file, in the order of their digests, algorithm by algorithm. Strangers' files are passed over. */
 export async function* storedDigests(driver: StorageDriver): AsyncGenerator<Digest> {
-  for await (const algorithm of folders(driver, blobsPrefix)) {
-    for await (const fold of folders(driver, `${blobsPrefix}/${algorithm}`)) {
-      for await (const hex of driver.names(`${blobsPrefix}/${algorithm}/${fold}`)) {
+  for (const algorithm of await sortedFolders(driver, blobsPrefix)) {
+    for (const fold of await sortedFolders(driver, `${blobsPrefix}/${algorithm}`)) {
+      // A 256th of all of them: listed whole, in the order in which the index takes them in fastest.
+      for (const hex of await driver.list(`${blobsPrefix}/${algorithm}/${fold}`)) {
         const digest = digestFromParts(algorithm, hex)
         if (digest) yield digest
       }
@@ -58,6 +59,11 @@ export async function tidyBelow(driver: StorageDriver, prefix: string, step: () 
   }
   if (!found) await driver.tidy(prefix)
   return found
+}
+
+/** The names of the folders directly below `prefix`, where they are few. */
+async function sortedFolders(driver: StorageDriver, prefix: string): Promise<string[]> {
+  return (await driver.list(prefix)).filter((name) => name.endsWith('/')).map((name) => name.slice(0, -1))
 }
 
 /** The names of the folders directly below `prefix`. */

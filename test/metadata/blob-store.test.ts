@@ -49,6 +49,7 @@ function withStep(before: () => Promise<void>): StorageDriver {
   return {
     name: driver.name,
     stat: (key) => driver.stat(key),
+    statAll: (keys) => driver.statAll(keys),
     open: (key) => driver.open(key),
     get: (key) => driver.get(key),
     put: (key, bytes) => before().then(() => driver.put(key, bytes)),

@@ -64,22 +64,34 @@ describe('rows', () => {
     expect(index.rowsAfter(second.at(-1), 3)).toEqual([])
   })
 
-  test('are changed together or not at all, and the totals with them', () => {
+  test('are noted as found, all or none, and what is known of one already stays', () => {
+    const found = { size: 5000, manifest: false }
     pushed('a')
+    cache('b')
+    cache('c')
+    const before = [...'abc'].map((name) => index.find(digest(name)))
+    const totals = index.cacheTotals()
     const half = () =>
-      index.together(() => {
-        pushed('b')
-        throw new Error('half way')
-      })
-    expect(half).toThrow('half way')
-    expect([index.find(digest('b')), index.pushedBytes()]).toEqual([undefined, 5000])
+      index.addFound([
+        { ...found, digest: digest('d'), pushed: true },
+        { ...found, size: 0.5 },
+      ] as never)
+    expect(half).toThrow()
+    expect([index.find(digest('d')), index.pushedBytes(), index.cacheTotals()]).toEqual([undefined, 5000, totals])
 
-    index.together(() => {
-      pushed('b')
-      index.drop(digest('a'), 'pushed')
-    })
+    const added = index.addFound(
+      [...'abcde'].map((name) => ({ ...found, digest: digest(name), pushed: 'bd'.includes(name) })),
+    )
 
-    expect([index.find(digest('a')), index.pushedBytes()]).toEqual([undefined, 5000])
+    expect(added).toBe(2)
+    expect([...'abc'].map((name) => index.find(digest(name)))).toEqual([
+      before[0],
+      { ...before[1], size: 5000, pushed: true },
+      before[2],
+    ])
+    expect(index.find(digest('d'))).toMatchObject({ size: 5000, cached: false, pushed: true })
+    expect(index.find(digest('e'))).toMatchObject({ size: 5000, cached: true, pushed: false })
+    expect([index.pushedBytes(), index.cacheTotals().blobs]).toEqual([15_000, 3])
   })
 
   test('tell a use before it is written', () => {

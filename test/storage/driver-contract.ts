@@ -55,6 +55,15 @@ export function describeDriverContract(name: string, makeEmpty: () => Promise<Em
       expect((await driver.get('links/a'))?.length).toBe(0)
     })
 
+    test('stat tells the same of several keys at once, however many', async () => {
+      const keys = Array.from({ length: 300 }, (_, at) => (at % 3 === 0 ? `absent/${at}` : `keys/${at}`))
+      for (const key of keys) if (key.startsWith('keys/')) await driver.put(key, key)
+      keys.push('keys', 'keys/1/below')
+
+      expect(await driver.statAll(keys)).toEqual(await Promise.all(keys.map((key) => driver.stat(key))))
+      expect(await driver.statAll([])).toEqual([])
+    })
+
     test('stat tells the last change in ms since the epoch', async () => {
       await driver.put('a', 'a')
 
