@@ -10,8 +10,8 @@ import type { Finding } from './report.js'
 
 /** Whoever else changes the links of repositories. */
 export interface RepositoryChanges {
-  /** Runs work that takes a repository's links away while nothing else changes them. */
-  alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
+  /** Runs work that takes a repository's links away while nothing else changes them; it tells each tag that has gone. */
+  alone<Result>(repository: Repository, work: (untagged: (tag: Tag) => void) => Promise<Result>): Promise<Result>
   /** Runs short work that changes nothing while nothing else changes its manifests and tags. */
   still<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result>
   /** Whether somebody uploads a blob to it, or did so after `since`, in ms since the epoch, and has not finished. */
@@ -26,7 +26,7 @@ export interface Collection {
   events: EventBus
   /** By the names on disk, as everything in a run is. */
   changes: {
-    alone<Result>(name: string, work: () => Promise<Result>): Promise<Result>
+    alone<Result>(name: string, work: (untagged: (tag: Tag) => void) => Promise<Result>): Promise<Result>
     still<Result>(name: string, work: () => Promise<Result>): Promise<Result>
     isUploading(name: string, since: number): boolean
   }

@@ -213,7 +213,7 @@ export class Collector {
         report.damaged++
         this.#log.warn(
           { repository, ...what },
-          'a tag, or a manifest that is needed, cannot be read, so nothing of its repository is collected: push it again, then delete it if nobody wants it',
+          'a tag, or a manifest that is needed, cannot be read, so nothing of its repository is collected: push it again, or delete it',
         )
       },
     }

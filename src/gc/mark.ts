@@ -4,7 +4,7 @@ import { isKnownManifestType } from '../oci/media-types.js'
 import { isTag, type Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
-import { parseManifestLink, parseTagLink } from '../storage/links.js'
+import { parseManifestLink, parseTagLink, type TagLink } from '../storage/links.js'
 import { linksIn } from '../storage/walk.js'
 import type { Collection } from './collection.js'
 import { printOf } from './digest-set.js'
@@ -39,32 +39,38 @@ export async function markRepository(
 ): Promise<RepositoryMarks> {
   const { driver, pace } = run
   const listed = await listLinks(repository, run)
-  const manifests = new Map<Digest, MarkedManifest>()
-  for (const { digest, key } of listed.manifests) {
-    await pace.step()
+  const linked = await pace.each(listed.manifests, async ({ digest, key }) => {
     // A link that cannot be read holds what it stands for all the same.
     const bytes = await driver.get(key)
-    const link = bytes && parseManifestLink(bytes)
-    manifests.set(digest, await markManifest(driver, digest, link))
-  }
+    return markManifest(driver, digest, bytes && parseManifestLink(bytes))
+  })
+  const manifests = new Map(linked.map((manifest) => [manifest.digest, manifest]))
   const tags: { tag: Tag; digest: Digest; taggedAt: number }[] = []
   const damagedTags: Tag[] = []
-  for (const tag of listed.tags) {
-    await pace.step()
-    const key = tagLinkKey(repository, tag)
-    const bytes = isTag(tag) ? await driver.get(key) : undefined
-    if (!bytes || !isTag(tag)) continue
-    const link = parseTagLink(bytes)
+  const read = await pace.each(listed.tags.filter(isTag), (tag) => readTag(driver, tag, tagLinkKey(repository, tag)))
+  for (const [tag, link] of read.flatMap((each) => (each ? [each] : []))) {
     if (!link) {
       damagedTags.push(tag)
       continue
     }
-    const { digest, mediaType } = link
-    tags.push({ tag, digest, taggedAt: link.taggedAt ?? (await driver.stat(key))?.modifiedAt ?? 0 })
+    const { digest, mediaType, taggedAt } = link
+    tags.push({ tag, digest, taggedAt })
     // What a tag names is needed, whether its own link is there or not.
     if (!manifests.has(digest)) manifests.set(digest, await markManifest(driver, digest, { mediaType }))
   }
   return { manifests, tags, damagedTags }
+}
+
+/** @returns without a link where that cannot be read; `undefined` where the tag has just gone */
+async function readTag(
+  driver: StorageDriver,
+  tag: Tag,
+  key: string,
+): Promise<[Tag, Required<TagLink> | undefined] | undefined> {
+  const bytes = await driver.get(key)
+  if (!bytes) return undefined
+  const link = parseTagLink(bytes)
+  return [tag, link && { ...link, taggedAt: link.taggedAt ?? (await driver.stat(key))?.modifiedAt ?? 0 }]
 }
 
 /**

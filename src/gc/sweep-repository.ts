@@ -1,6 +1,6 @@
 import { isNoRoom } from '../lib/disk-faults.js'
 import type { Digest } from '../oci/digest.js'
-import type { Repository } from '../oci/reference.js'
+import type { Repository, Tag } from '../oci/reference.js'
 import { attachedManifests, fallbackTag } from '../oci/referrers.js'
 import {
   blobKey,
@@ -60,11 +60,13 @@ async function untag(
   const going = tags.filter(({ tag }) => expired.has(tag))
   for (let at = 0; at < going.length; at += TOGETHER) {
     await run.pace.step()
-    const gone = await changing(repository, run, async () => {
+    const gone = await changing(repository, run, async (told) => {
       const few: typeof going = []
       for (const each of going.slice(at, at + TOGETHER)) {
-        if (await removeTag(repository, each, untagged.has(each.digest), run)) few.push(each)
-        else held.add(each.digest)
+        if (await removeTag(repository, each, untagged.has(each.digest), run)) {
+          few.push(each)
+          told(each.tag)
+        } else held.add(each.digest)
       }
       return few
     })
@@ -181,15 +183,12 @@ async function sweepBlobs(
     if (unknown || needed.has(digest)) run.live.add(digest)
     else candidates.push(digest)
   }
-  for (const digest of candidates) {
-    await run.pace.step()
+  await run.pace.each(candidates, async (digest) => {
     const bytes = await removeBlobLink(repository, digest, run)
-    if (bytes === undefined) run.live.add(digest)
-    else {
-      const why = run.isLost(digest) ? 'its bytes are gone' : 'no manifest names it'
-      await run.found({ kind: 'blob', repository, digest, bytes, why })
-    }
-  }
+    if (bytes === undefined) return run.live.add(digest)
+    const why = run.isLost(digest) ? 'its bytes are gone' : 'no manifest names it'
+    return run.found({ kind: 'blob', repository, digest, bytes, why })
+  })
 }
 
 /** @returns the size of the blob; `undefined` when the link stays */
@@ -212,7 +211,7 @@ function removeBlobLink(
 function changing<Result>(
   repository: string,
   { changes, dryRun }: Collection,
-  work: () => Promise<Result>,
+  work: (untagged: (tag: Tag) => void) => Promise<Result>,
 ): Promise<Result> {
-  return dryRun ? work() : changes.alone(repository, work)
+  return dryRun ? work(() => {}) : changes.alone(repository, work)
 }

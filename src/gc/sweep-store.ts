@@ -1,3 +1,4 @@
+import { groupsOf } from '../lib/groups.js'
 import type { Digest } from '../oci/digest.js'
 import { blobKey, blobLinksPrefix, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
 import { parseTagLink } from '../storage/links.js'
@@ -7,6 +8,8 @@ import { DigestSet } from './digest-set.js'
 
 /** Rows read from the index in one go: about a millisecond. */
 const PAGE = 200
+/** Names of files and tags gone through in one go. */
+const TOGETHER = 64
 
 /**
  * Counts as live all that a repository links to or has tagged: it is neither collected nor read through, since its namespace was taken
@@ -19,11 +22,12 @@ export async function keepAll(repository: string, { driver, live, pace }: Collec
       live.add(digest)
     }
   }
-  for await (const tag of driver.names(tagLinksPrefix(repository))) {
-    await pace.step()
-    const bytes = await driver.get(tagLinkKey(repository, tag))
-    const link = bytes && parseTagLink(bytes)
-    if (link) live.add(link.digest)
+  for await (const tags of groupsOf(driver.names(tagLinksPrefix(repository)), TOGETHER)) {
+    await pace.each(tags, async (tag) => {
+      const bytes = await driver.get(tagLinkKey(repository, tag))
+      const link = bytes && parseTagLink(bytes)
+      if (link) live.add(link.digest)
+    })
   }
 }
 
@@ -53,13 +57,12 @@ export async function sweepRows(run: Collection): Promise<DigestSet> {
   const rows = new DigestSet()
   let last: Digest | undefined
   for (let page = index.rowsAfter(last, PAGE); page.length > 0; page = index.rowsAfter(last, PAGE)) {
-    for (const { digest, pushed } of page) {
-      await pace.step()
+    await pace.each(page, async ({ digest, pushed }) => {
       rows.add(digest)
       if (isLost(digest)) await dropLost(digest, run)
       else if (pushed && !live.has(digest)) await collect(digest, 'no repository links to it', run)
       else if (!pushed && live.has(digest) && !run.dryRun) await run.store.keep(digest)
-    }
+    })
     last = page.at(-1)!.digest
   }
   return rows
@@ -67,11 +70,12 @@ export async function sweepRows(run: Collection): Promise<DigestSet> {
 
 /** Takes away files that neither the index nor a repository knows; what a repository alone knows the index learns. */
 export async function sweepFiles(rows: DigestSet, run: Collection): Promise<void> {
-  for await (const digest of storedDigests(run.driver)) {
-    await run.pace.step()
-    if (rows.has(digest)) continue
-    if (!run.live.has(digest)) await collect(digest, 'nothing knows it', run)
-    else if (!run.dryRun) await run.store.keep(digest)
+  for await (const digests of groupsOf(storedDigests(run.driver), TOGETHER)) {
+    await run.pace.each(digests, async (digest) => {
+      if (rows.has(digest)) return
+      if (!run.live.has(digest)) await collect(digest, 'nothing knows it', run)
+      else if (!run.dryRun) await run.store.keep(digest)
+    })
   }
 }
 

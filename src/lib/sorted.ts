@@ -20,6 +20,14 @@ export function insert<Item>(items: Item[], item: Item, order: Order<Item>): boo
   return true
 }
 
+/** Takes `item` from among `items`, which are in `order`, each once. @returns false when it is not there */
+export function remove<Item>(items: Item[], item: Item, order: Order<Item>): boolean {
+  const at = firstAfter(items, item, order) - 1
+  if (at < 0 || order(items[at]!, item) !== 0) return false
+  items.splice(at, 1)
+  return true
+}
+
 /** Strings by their code units, as `sort` has them. */
 export function byCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)

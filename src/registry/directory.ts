@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
-import { byCodeUnits, firstAfter, insert } from '../lib/sorted.js'
+import { groupsOf } from '../lib/groups.js'
+import { byCodeUnits, firstAfter, insert, remove } from '../lib/sorted.js'
 import type { Repository, Tag } from '../oci/reference.js'
 import type { PageRequest } from '../routing/content-source.js'
 import type { StorageDriver } from '../storage/driver.js'
@@ -10,6 +11,8 @@ import { tagOrder } from './tags.js'
 
 /** Tags whose lists are kept in memory, of all repositories together. */
 const TAGS_KEPT = 500_000
+/** At the start. */
+const COUNTED_TOGETHER = 64
 
 export interface DirectoryDeps {
   driver: StorageDriver
@@ -40,7 +43,9 @@ export class Directory {
 
   async start(namespaces: readonly string[]): Promise<void> {
     for (const namespace of namespaces) {
-      for await (const name of repositoriesOnDisk(this.#deps.driver, namespace)) await this.recount(name as Repository)
+      for await (const names of groupsOf(repositoriesOnDisk(this.#deps.driver, namespace), COUNTED_TOGETHER)) {
+        await Promise.all(names.map((name) => this.recount(name as Repository)))
+      }
     }
   }
 
@@ -83,6 +88,21 @@ export class Directory {
     // Set anew, so that its size is taken again.
     if (insert(tags, tag, tagOrder) && known) this.#tags.set(repository, tags)
     this.#count(repository, tags.length)
+  }
+
+  /** To be called after links were taken away, with the tags that are among them. */
+  async removed(repository: Repository, tags: readonly Tag[]): Promise<void> {
+    if (isMirrored(repository)) return
+    const left = (this.#counts.get(repository) ?? 0) - tags.length
+    // Whether it is still there depends on its manifests then.
+    if (left <= 0) return this.recount(repository)
+    if (tags.length === 0) return
+    this.#reading.delete(repository)
+    const known = this.#tags.get(repository)
+    for (const tag of known ? tags : []) remove(known!, tag, tagOrder)
+    // Set anew, so that its size is taken again.
+    if (known) this.#tags.set(repository, known)
+    this.#count(repository, left)
   }
 
   /** To be called after anything else has changed a repository's manifests or tags. */

@@ -101,23 +101,31 @@ export class Manifests {
    * @throws {OciError} MANIFEST_UNKNOWN, DENIED (409) when a tag that would go is immutable
    */
   delete(repository: Repository, reference: Reference): Promise<void> {
-    return this.alone(repository, () =>
+    return this.alone(repository, (untagged) =>
       writing(async () => {
         const links = this.#deps.links(repository)
-        if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag)
-        else await this.#deleteManifest(links, reference.digest)
+        if (reference.kind === 'tag') await this.#deleteTag(links, reference.tag, untagged)
+        else await this.#deleteManifest(links, reference.digest, untagged)
       }),
     )
   }
 
-  /** Runs `work`, which takes links away, while nothing else changes the repository, and counts what is left. */
-  alone<Result>(repository: Repository, work: () => Promise<Result>): Promise<Result> {
+  /**
+   * Runs `work`, which takes links away and tells each tag that has gone, while nothing else changes the repository; the
+   * directory knows it when this resolves.
+   */
+  alone<Result>(repository: Repository, work: (untagged: Untagged) => Promise<Result>): Promise<Result> {
+    const { directory } = this.#deps
+    const gone: Tag[] = []
     return this.#changing.run(repository, async () => {
       try {
-        return await work()
-      } finally {
+        const result = await work((tag) => gone.push(tag))
+        await directory.removed(repository, gone)
+        return result
+      } catch (error) {
         // What failed midway has changed something too.
-        await this.#deps.directory.recount(repository)
+        await directory.recount(repository)
+        throw error
       }
     })
   }
@@ -168,20 +176,22 @@ export class Manifests {
     if (before && before.digest !== digest) index.touch(before.digest)
   }
 
-  async #deleteTag(links: RepositoryLinks, tag: Tag): Promise<void> {
-    const known = await links.tag(tag)
-    if (!known) throw unknown(links.repository, { tag })
+  async #deleteTag(links: RepositoryLinks, tag: Tag, untagged: Untagged): Promise<void> {
+    if (!(await links.hasTag(tag))) throw unknown(links.repository, { tag })
     if (this.#deps.isImmutable(links.repository, tag)) throw immutable(tag, 'cannot be deleted')
-    await this.#removeTag(links, tag, known.digest)
+    // One that is damaged names nothing, and goes all the same.
+    const known = await links.tag(tag)
+    await this.#removeTag(links, tag, known?.digest, untagged)
   }
 
-  async #removeTag(links: RepositoryLinks, tag: Tag, digest: Digest): Promise<void> {
+  async #removeTag(links: RepositoryLinks, tag: Tag, digest: Digest | undefined, untagged: Untagged): Promise<void> {
     await links.removeTag(tag)
-    this.#deps.index.touch(digest)
+    untagged(tag)
+    if (digest) this.#deps.index.touch(digest)
     this.#deps.events.emit('tag.deleted', { repository: links.repository, tag })
   }
 
-  async #deleteManifest(links: RepositoryLinks, digest: Digest): Promise<void> {
+  async #deleteManifest(links: RepositoryLinks, digest: Digest, untagged: Untagged): Promise<void> {
     const { content, isImmutable, guard, events, log, now } = this.#deps
     const known = await links.manifest(digest)
     if (!known) throw unknown(links.repository, { digest })
@@ -189,13 +199,13 @@ export class Manifests {
     const own = [...tags].filter(([, named]) => named === digest).map(([tag]) => tag)
     const held = own.find((tag) => isImmutable(links.repository, tag))
     if (held !== undefined) throw immutable(held, 'cannot be deleted, nor can what it names')
-    for (const tag of own) await this.#removeTag(links, tag, digest)
+    for (const tag of own) await this.#removeTag(links, tag, digest, untagged)
     const { subject } = known
     if (subject) await links.removeReferrer(subject, digest)
     // Before the link goes: as long as it is there it holds them, whatever is written on them.
     const left = await guard.writeWhatFits([
       () => orphan(digest, { links, content, mediaType: known.mediaType, tags, at: now() }),
-      async () => subject && this.#unlist(links, subject, digest),
+      async () => subject && this.#unlist(links, subject, digest, untagged),
     ])
     await links.removeManifest(digest)
     // Each replaces a file, for which there may be room now.
@@ -208,13 +218,13 @@ export class Manifests {
    * Takes a referrer out of the index that a client may have pushed under the fallback tag: that one says what refers to a
    * manifest, so it changes with that, immutable or not.
    */
-  async #unlist(links: RepositoryLinks, subject: Digest, referrer: Digest): Promise<void> {
+  async #unlist(links: RepositoryLinks, subject: Digest, referrer: Digest, untagged: Untagged): Promise<void> {
     const tag = fallbackTag(subject)
     const tagged = await links.tag(tag)
     const index = tagged && (await this.#deps.content.manifestBytes(tagged.digest))
     const rest = index && withoutReferrer(index, referrer)
     if (!tagged || !rest) return
-    if (rest.left === 0) return this.#removeTag(links, tag, tagged.digest)
+    if (rest.left === 0) return this.#removeTag(links, tag, tagged.digest, untagged)
     const manifest = parseManifest(rest.bytes, tagged.mediaType)
     const digest = digestOf(rest.bytes)
     await this.#keep(digest, rest.bytes, manifest)
@@ -222,6 +232,9 @@ export class Manifests {
     await this.#setTag(links, tag, digest, manifest.mediaType)
   }
 }
+
+/** To be told each tag that has gone. */
+type Untagged = (tag: Tag) => void
 
 /** What an index of referrers lists may be the upstream's, and so need not be here. */
 function withoutManifests(manifest: Manifest): Manifest {

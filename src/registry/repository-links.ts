@@ -91,6 +91,11 @@ export class RepositoryLinks {
     return bytes && parseTagLink(bytes)
   }
 
+  /** Whether it is there, though it may be damaged and name nothing. */
+  async hasTag(tag: Tag): Promise<boolean> {
+    return (await this.#driver.stat(tagLinkKey(this.#name, tag))) !== undefined
+  }
+
   setTag(tag: Tag, link: TagLink): Promise<void> {
     return this.#driver.put(tagLinkKey(this.#name, tag), JSON.stringify(link))
   }

@@ -1,13 +1,11 @@
 import { setTimeout as rest } from 'node:timers/promises'
-import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { EventBus } from '../../src/events.js'
-import { Collector } from '../../src/gc/collector.js'
 import type { RetentionRule } from '../../src/gc/retention.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import type { StorageDriver } from '../../src/storage/driver.js'
 import { manifestLinkKey } from '../../src/storage/layout.js'
+import { makeCollector } from '../helpers/collector.js'
 import { type LocalServer, startLocalServer, temporaryFolder } from '../helpers/local-server.js'
 import { type Pusher, pushContents, pusher } from '../helpers/push.js'
 
@@ -34,15 +32,8 @@ afterEach(async () => {
 
 function collect(driver: StorageDriver, retention: RetentionRule[] = []) {
   const { index, store, registry } = server
-  return new Collector({
-    ...{ driver, index, store, now },
-    events: new EventBus({ onListenerError: () => {} }),
-    changes: registry.changes,
-    isLocal: () => true,
-    trusted: Promise.resolve(),
-    policy: () => ({ graceMs: HOUR, retention }),
-    log: pino({ level: 'silent' }),
-  }).collect({ dryRun: false })
+  const policy = () => ({ graceMs: HOUR, retention })
+  return makeCollector({ driver, index, store, changes: registry.changes, policy, now }).collect({ dryRun: false })
 }
 
 /** Lists a folder as tmpfs and btrfs may: what is replaced meanwhile, by `change`, is not in the list. */

@@ -1,13 +1,11 @@
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { EventBus } from '../../src/events.js'
-import { Collector } from '../../src/gc/collector.js'
 import { BlobStore } from '../../src/metadata/blob-store.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import type { StorageDriver } from '../../src/storage/driver.js'
+import { ALONE, makeCollector } from '../helpers/collector.js'
 import { openStorage, startLocalServer, temporaryFolder } from '../helpers/local-server.js'
 import { pushContents, pusher } from '../helpers/push.js'
 import { filesBelow } from '../helpers/stored-files.js'
@@ -59,6 +57,7 @@ function killedAfter(driver: StorageDriver, changes: number) {
   }
   return Object.assign(Object.create(driver) as StorageDriver, {
     stat: driver.stat.bind(driver),
+    statAll: driver.statAll.bind(driver),
     get: driver.get.bind(driver),
     list: driver.list.bind(driver),
     names: driver.names.bind(driver),
@@ -74,18 +73,10 @@ async function collect(at: string, days: number, changes = Number.POSITIVE_INFIN
   const now = () => Date.now() + days * DAY
   const storage = await openStorage(at, now)
   const driver = killedAfter(storage.driver, changes)
-  const collector = new Collector({
-    ...storage,
-    driver,
-    store: new BlobStore({ driver, index: storage.index }),
-    events: new EventBus({ onListenerError: () => {} }),
-    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work(), isUploading: () => false },
-    isLocal: () => true,
-    policy: () => ({ graceMs: DAY / 2, retention: RETENTION }),
-    log: pino({ level: 'silent' }),
-    now,
-    trusted: Promise.resolve(),
-  })
+  const { index } = storage
+  const store = new BlobStore({ driver, index })
+  const policy = () => ({ graceMs: DAY / 2, retention: RETENTION })
+  const collector = makeCollector({ driver, store, index, changes: ALONE, policy, now })
   const report = await collector.collect({ dryRun: false })
   storage.index.close()
   return report

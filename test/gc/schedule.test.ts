@@ -4,6 +4,7 @@ import { EventBus } from '../../src/events.js'
 import { GarbageCollection } from '../../src/gc/garbage-collection.js'
 import { GcSchedule } from '../../src/gc/schedule.js'
 import { digestOf } from '../../src/oci/digest.js'
+import { ALONE } from '../helpers/collector.js'
 import { openStorage, temporaryFolder } from '../helpers/local-server.js'
 
 const HOUR = 3_600_000
@@ -32,7 +33,7 @@ function build(trusted = Promise.resolve()) {
     ...shared,
     events,
     trusted,
-    changes: { alone: (_repository, work) => work(), still: (_repository, work) => work(), isUploading: () => false },
+    changes: ALONE,
     isLocal: () => true,
     policy: () => ({ everyMs, graceMs: HOUR, retention: [] }),
   })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { byCodeUnits, firstAfter, insert } from '../../src/lib/sorted.js'
+import { byCodeUnits, firstAfter, insert, remove } from '../../src/lib/sorted.js'
 
 test('what is inserted one by one is the sorted set', () => {
   fc.assert(
@@ -9,6 +9,18 @@ test('what is inserted one by one is the sorted set', () => {
       const news = texts.map((text) => insert(items, text, byCodeUnits))
       expect(items).toEqual([...new Set(texts)].sort())
       expect(news.filter(Boolean)).toHaveLength(items.length)
+    }),
+  )
+})
+
+test('what is removed is no longer there, and nothing else goes', () => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.nat(20)), fc.nat(20), (numbers, number) => {
+      const order = (a: number, b: number) => a - b
+      const items = numbers.sort(order)
+      const left = items.filter((item) => item !== number)
+      const wasThere = items.length > left.length
+      expect([remove(items, number, order), items]).toEqual([wasThere, left])
     }),
   )
 })

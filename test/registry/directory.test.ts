@@ -68,6 +68,44 @@ test('lists and counts are the same as after a restart, whatever comes and goes'
   }
 })
 
+test('nothing is listed for tags that go while others stay, and the last one takes the repository along', async () => {
+  for (const tag of ['v1', 'V2', 'v2', 'v3']) await put('local/app', tag)
+  await directory.tags(APP)
+  const goes = async (...tags: string[]) => {
+    for (const tag of tags) await remove('local/app', tag)
+    lists = 0
+    await directory.removed(APP, tags as Tag[])
+    return { tags: directory.totals.tags, lists }
+  }
+
+  expect(await goes('v2', 'v1')).toEqual({ tags: 2, lists: 0 })
+  expect(await directory.tags(APP)).toEqual(['V2', 'v3'])
+  expect(await goes()).toEqual({ tags: 2, lists: 0 })
+  await goes('V2', 'v3')
+
+  expect(directory.totals).toEqual({ repositories: 0, tags: 0 })
+  expect(await directory.tags(APP)).toEqual([])
+})
+
+test('a tag that goes while the list is read is not in the next list', async () => {
+  for (const tag of ['v1', 'v2']) await write('local/app', tag)
+  await directory.start(['local'])
+  let letGo = () => {}
+  held = new Promise((resolve) => {
+    letGo = resolve
+  })
+  lists = 0
+  const reading = directory.tags(APP)
+  await expect.poll(() => lists).toBe(1)
+  held = undefined
+  await remove('local/app', 'v2')
+  await directory.removed(APP, ['v2' as Tag])
+  letGo()
+  await reading
+
+  expect(await directory.tags(APP)).toEqual(['v1'])
+})
+
 test('nothing is read for a list that is known, nor for a tag that is added to it', async () => {
   await put('local/app', 'v1')
   await directory.tags(APP)
