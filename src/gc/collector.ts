@@ -165,7 +165,16 @@ export class Collector {
 
   async #sweepRepositories(run: Collection): Promise<void> {
     const ruleFor = retentionFor(this.#deps.policy().retention)
-    for await (const name of repositoriesOnDisk(run.driver)) {
+    let unknown: unknown
+    const missed = (error: unknown) => {
+      if (!isDiskFault(error)) throw error
+      unknown ??= error
+    }
+    const unlisted = (folder: string, error: unknown) => {
+      missed(error)
+      run.failed(folder, error)
+    }
+    for await (const name of repositoriesOnDisk(run.driver, '', unlisted)) {
       // What is attached to a mirrored repository lives as long as somebody wants it there.
       const rule = name.startsWith(`${attachedRoot}/`) ? undefined : ruleFor(name)
       try {
@@ -175,10 +184,11 @@ export class Collector {
       } catch (error) {
         if (!isDiskFault(error)) throw error
         run.failed(name, error)
-        // Where not even its links can be listed this fails too, and ends the run: any blob may be one of its.
-        if (!isMirrored(name)) await keepAll(name, run)
+        if (!isMirrored(name)) await keepAll(name, run).catch(missed)
       }
     }
+    // Any blob may be one of those that are linked where nobody can look, so none of them goes.
+    if (unknown !== undefined) throw unknown
   }
 
   #collection({ report, onFound, pace }: { report: GcReport; onFound: OnFound; pace: Pace }) {

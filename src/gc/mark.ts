@@ -4,7 +4,7 @@ import { isKnownManifestType } from '../oci/media-types.js'
 import { isTag, type Tag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
 import { blobKey, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
-import { parseManifestLink, parseTagLink, type TagLink } from '../storage/links.js'
+import { type ManifestLink, parseManifestLink, parseTagLink, type TagLink } from '../storage/links.js'
 import { linksIn } from '../storage/walk.js'
 import type { Collection } from './collection.js'
 import { printOf } from './digest-set.js'
@@ -21,6 +21,8 @@ export interface MarkedManifest {
   subject: Digest | undefined
   /** From its link: when what held it was deleted, in ms since the epoch. */
   orphanedAt: number | undefined
+  /** From its link: it was put here as what its tag names, and for nothing else. */
+  fallback: boolean
   /** False when its bytes are gone or damaged, or it is of an unknown type: what it names is not known then. */
   readable: boolean
 }
@@ -90,7 +92,7 @@ function listLinks(repository: string, { driver, changes }: Pick<Collection, 'dr
 async function markManifest(
   driver: StorageDriver,
   digest: Digest,
-  link: { mediaType: string; orphanedAt?: number; subject?: Digest } | undefined,
+  link: ManifestLink | undefined,
 ): Promise<MarkedManifest> {
   const bytes = await manifestBytes(driver, digest)
   const parsed: Manifest | undefined = bytes && readManifest(bytes, link?.mediaType ?? '')
@@ -102,6 +104,7 @@ async function markManifest(
     needs: manifest ? childrenOf(manifest).map(printOf) : [],
     subject: manifest?.subject?.digest ?? link?.subject,
     orphanedAt: link?.orphanedAt,
+    fallback: link?.fallback ?? false,
     readable: manifest !== undefined,
   }
 }

@@ -81,11 +81,12 @@ function blocks({ digest, readable }: MarkedManifest, tagged: ReadonlySet<Digest
 
 /** Why a manifest without a tag goes unless something else needs it; `undefined`: it is kept. */
 async function reasonFor(
-  { digest, readable, orphanedAt, subject }: MarkedManifest,
+  { digest, readable, orphanedAt, fallback, subject }: MarkedManifest,
   { listed, rule, use, run }: { listed: boolean; rule: RetentionRule | undefined; use: LastUses; run: Collection },
 ): Promise<string | undefined> {
   if (!readable) return 'its bytes are gone'
   if (orphanedAt !== undefined) return orphanedAt > run.cutoff ? undefined : 'what it belonged to was deleted'
+  if (fallback) return 'its fallback tag names another index, or is gone'
   const untaggedMs = rule?.untaggedMs
   // A referrer has no tag of its own: it lives as long as its subject, and beyond it where that was never here.
   if (untaggedMs === undefined || listed || subject !== undefined) return undefined

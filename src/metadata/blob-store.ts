@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.js'
 import type { StorageDriver, StoredObject } from '../storage/driver.js'
 import { blobKey } from '../storage/layout.js'
 import type { BlobRow, MetadataIndex } from './metadata-index.js'
+import { NotedUses } from './noted-uses.js'
 
 /** On whose behalf a blob is kept: fetched and forgettable, or pushed here. */
 export type BlobRole = 'cached' | 'pushed'
@@ -33,7 +34,7 @@ export class BlobStore {
   readonly #changing = new KeyedLock<Digest>()
   readonly #open = new Map<Digest, number>()
   /** While somebody notes them. */
-  #used: Set<Digest> | undefined
+  #used: NotedUses | undefined
 
   constructor({ driver, index }: { driver: StorageDriver; index: MetadataIndex }) {
     this.#driver = driver
@@ -117,7 +118,7 @@ export class BlobStore {
    * @returns to be called in the end
    */
   noteUses(): () => void {
-    this.#used = new Set()
+    this.#used = new NotedUses()
     return () => {
       this.#used = undefined
     }

@@ -19,6 +19,11 @@ export function fallbackSubject(tag: string): Digest | undefined {
   return isDigest(digest) && fallbackTag(digest) === tag ? digest : undefined
 }
 
+/** Whether a tag is one that `fallbackTag` makes. */
+export function isFallbackTag(tag: string): boolean {
+  return attachedTo(tag) === tag
+}
+
 /** Whether a tag is one that speaks of another manifest: `sha256-<hex>`, and cosign's `.sig`, `.att` and `.sbom` of it. */
 export function isAttachedTag(tag: string): boolean {
   return ATTACHED_TAG.test(tag)

@@ -8,7 +8,7 @@ import { OciError } from '../oci/errors.js'
 import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oci/manifest.js'
 import { bareType, isKnownManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
-import { fallbackTag } from '../oci/referrers.js'
+import { fallbackTag, isFallbackTag } from '../oci/referrers.js'
 import { isMirrored } from '../storage/layout.js'
 import type { Directory } from './directory.js'
 import type { DiskGuard } from './disk-guard.js'
@@ -85,7 +85,8 @@ export class Manifests {
         const here = isMirrored(repository) ? withoutManifests(manifest) : manifest
         const missing = await checkChildren(here, { links, content: this.#deps.content, sparse: this.#deps.sparse })
         await this.#keep(digest, bytes, manifest)
-        await this.#publish(links, { digest, size: bytes.length, manifest, tags: named })
+        const fallback = reference.kind === 'tag' && isFallbackTag(reference.tag)
+        await this.#publish(links, { digest, size: bytes.length, manifest, tags: named, fallback })
         const pushed = { repository, reference, digest, bytes: bytes.length, tags: named }
         this.#deps.events.emit('manifest.pushed', pushed)
         return { digest, subject: manifest.subject?.digest, warnings: warningsFor(manifest, missing) }
@@ -135,13 +136,11 @@ export class Manifests {
     return this.#changing.run(repository, work)
   }
 
-  async #publish(
-    links: RepositoryLinks,
-    { digest, size, manifest, tags }: { digest: Digest; size: number; manifest: Manifest; tags: readonly Tag[] },
-  ): Promise<void> {
+  async #publish(links: RepositoryLinks, { tags, ...pushed }: Linked & { tags: readonly Tag[] }): Promise<void> {
     const { directory } = this.#deps
+    const { digest, manifest } = pushed
     try {
-      await link(links, digest, size, manifest)
+      await link(links, pushed)
       await directory.added(links.repository, undefined)
       for (const tag of tags) {
         await this.#setTag(links, tag, digest, manifest.mediaType)
@@ -228,7 +227,7 @@ export class Manifests {
     const manifest = parseManifest(rest.bytes, tagged.mediaType)
     const digest = digestOf(rest.bytes)
     await this.#keep(digest, rest.bytes, manifest)
-    await link(links, digest, rest.bytes.length, manifest)
+    await link(links, { digest, size: rest.bytes.length, manifest, fallback: true })
     await this.#setTag(links, tag, digest, manifest.mediaType)
   }
 }
@@ -241,10 +240,27 @@ function withoutManifests(manifest: Manifest): Manifest {
   return { ...manifest, manifests: [] }
 }
 
+interface Linked {
+  digest: Digest
+  /** bytes */
+  size: number
+  manifest: Manifest
+  /** It is put under a fallback tag alone. */
+  fallback: boolean
+}
+
 /** The links that make a manifest part of its repository. */
-async function link(links: RepositoryLinks, digest: Digest, size: number, manifest: Manifest): Promise<void> {
+async function link(links: RepositoryLinks, { digest, size, manifest, fallback }: Linked): Promise<void> {
   const { mediaType, subject } = manifest
-  await links.addManifest(digest, { mediaType, size, ...(subject && { subject: subject.digest }) })
+  const before = fallback ? await links.manifest(digest) : undefined
+  // Somebody may use what was put here in another way before.
+  const isFallback = fallback && mediaType === MEDIA_TYPES.ociIndex && (!before || before.fallback === true)
+  await links.addManifest(digest, {
+    mediaType,
+    size,
+    ...(subject && { subject: subject.digest }),
+    ...(isFallback && { fallback: true }),
+  })
   if (subject) await links.addReferrer(subject.digest, describe(digest, size, manifest))
 }
 

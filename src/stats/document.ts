@@ -43,6 +43,8 @@ export interface GcRun {
   found: Readonly<Record<string, number>>
   freedBytes: number
   damaged: number
+  /** Absent of a run of a version that did not count them. */
+  failed?: number
   failure?: string
 }
 
@@ -145,9 +147,10 @@ function runOf({
   found,
   freedBytes,
   damaged,
+  failed = 0,
   failure,
 }: GcRun): NonNullable<StatsDocument['gc']> {
-  const told = { startedAt: timeOf(startedAt), durationMs, found, freedBytes, damaged }
+  const told = { startedAt: timeOf(startedAt), durationMs, found, freedBytes, damaged, failed }
   return failure === undefined ? told : { ...told, failure }
 }
 

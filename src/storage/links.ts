@@ -15,6 +15,11 @@ export interface ManifestLink {
    * it away.
    */
   orphanedAt?: number
+  /**
+   * An index of referrers that was put here under its fallback tag alone, `sha256-<hex>`: when another one has that tag it
+   * goes, unless something else needs it. A push by digest takes this away.
+   */
+  fallback?: true
 }
 
 /** What a local repository's `_tags/<tag>` holds, as JSON; the pull-through half keeps more in its own. */
@@ -29,12 +34,13 @@ export interface TagLink {
 export function parseManifestLink(bytes: Uint8Array): ManifestLink | undefined {
   const json = parseRecord(bytes)
   if (typeof json?.mediaType !== 'string') return undefined
-  const { mediaType, size, subject, orphanedAt } = json
+  const { mediaType, size, subject, orphanedAt, fallback } = json
   return {
     mediaType,
     ...(typeof size === 'number' && { size }),
     ...(typeof subject === 'string' && isDigest(subject) && { subject }),
     ...(typeof orphanedAt === 'number' && { orphanedAt }),
+    ...(fallback === true && { fallback }),
   }
 }
 

@@ -157,3 +157,22 @@ test('where the links of a repository cannot even be listed no blob goes', async
 
   expect(report).toMatchObject({ failure: 'i/o error', failed: 1, found: { content: 0 } })
 })
+
+test('where a folder of repositories cannot be listed the others are gone through, and no blob goes', async () => {
+  const below = await push.blob('local/team/app', Buffer.from('linked where nobody can look'))
+  for (const repository of ['local/a', 'local/z']) await push.blob(repository, Buffer.from(`stray of ${repository}`))
+  ahead = 2 * HOUR
+  const { driver } = server
+  const { list } = driver
+  driver.list = (prefix) => {
+    return prefix === 'repositories/local/team' ? Promise.reject(IO_ERROR) : list.call(driver, prefix)
+  }
+
+  const report = await collect(driver)
+
+  driver.list = list
+  expect(report).toMatchObject({ failure: 'i/o error', failed: 1, found: { blob: 2, content: 0 } })
+  expect((await push.send('GET', `/v2/local/team/app/blobs/${below}`)).status).toBe(200)
+  ahead += 2 * HOUR
+  expect((await collect(driver)).found).toMatchObject({ blob: 1, content: 3 })
+})

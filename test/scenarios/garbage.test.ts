@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Finding, GcReport } from '../../src/gc/report.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
+import { fallbackTag } from '../../src/oci/referrers.js'
 import { blobKey, manifestLinkKey, tagLinkKey } from '../../src/storage/layout.js'
 import { type Mirror, registry, startMirror } from '../helpers/mirror.js'
 import { type Pusher, pushContents, pusher } from '../helpers/push.js'
@@ -111,6 +112,45 @@ describe('garbage', () => {
     for (const repository of ['local/app', 'local/other']) {
       expect(await status(`${repository}/blobs/${layer('shared')}`)).toBe(200)
     }
+  })
+
+  test('is an index of referrers when another one has its fallback tag, unless it was put by its digest too', async () => {
+    const repository = 'docker.io/library/nginx'
+    const tag = fallbackTag(digestOf(Buffer.from('an image')))
+    const [first, used, last] = ['one', 'two', 'three'].map((name) => indexOf([digestOf(Buffer.from(name))]))
+    await put(repository, tag, first!, MEDIA_TYPES.ociIndex)
+    await put(repository, `${digestOf(used!)}?tag=${tag}`, used!, MEDIA_TYPES.ociIndex)
+    await put(repository, tag, used!, MEDIA_TYPES.ociIndex)
+    await put(repository, tag, last!, MEDIA_TYPES.ociIndex)
+    expect((await collect()).found).toEqual([])
+    ahead = 2 * HOUR
+
+    expect((await collect()).found).toMatchObject([
+      { kind: 'manifest', repository, digest: digestOf(first!) },
+      { kind: 'content', digest: digestOf(first!) },
+    ])
+    for (const reference of [digestOf(used!), digestOf(last!), tag]) {
+      expect(await status(`${repository}/manifests/${reference}`)).toBe(200)
+    }
+    ahead += 400 * DAY
+    expect((await collect()).found).toEqual([])
+  })
+
+  test('is an index of referrers that was written anew without one that was deleted', async () => {
+    const image = await pushContents(push, 'local/app', ['a layer'])
+    const subject = describeManifest(await put('local/app', 'v1', image))
+    const [one, two] = [
+      await untagged('local/app', ['one'], { subject }),
+      await untagged('local/app', ['two'], { subject }),
+    ]
+    await put('local/app', fallbackTag(subject.digest), indexOf([one, two]), MEDIA_TYPES.ociIndex)
+    for (const digest of [one, two]) expect(await remove(`local/app/manifests/${digest}`)).toBe(202)
+    ahead = 2 * HOUR
+
+    const { found } = await collect()
+
+    expect(found.filter(({ kind }) => kind === 'manifest')).toHaveLength(2)
+    expect(await stored()).toHaveLength(3)
   })
 
   test('an untagged manifest is none: somebody may use it by its digest', async () => {
@@ -351,7 +391,7 @@ describe('garbage', () => {
     expect(real.found).toContainEqual(expect.objectContaining({ kind: 'manifest', digest: signed }))
     expect((await mirror.get('/v2/local/app/tags/list')).text).toContain('["c"]')
     expect((await collect()).found).toEqual([])
-    expect((await mirror.stats()).gc).toMatchObject({ found: { tag: 0 }, freedBytes: 0 })
+    expect((await mirror.stats()).gc).toMatchObject({ found: { tag: 0 }, freedBytes: 0, failed: 0 })
   })
 
   test('a second run while one is under way is refused, and anybody but this machine', async () => {
