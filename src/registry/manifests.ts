@@ -5,7 +5,7 @@ import type { BlobStore } from '../metadata/blob-store.js'
 import type { MetadataIndex } from '../metadata/metadata-index.js'
 import { type Digest, digestOf, matches } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
-import { childrenOf, type Descriptor, type Manifest, parseManifest } from '../oci/manifest.js'
+import { childrenOf, type Manifest, parseManifest } from '../oci/manifest.js'
 import { bareType, isKnownManifestType, MEDIA_TYPES } from '../oci/media-types.js'
 import type { Reference, Repository, Tag } from '../oci/reference.js'
 import { fallbackTag, isFallbackTag } from '../oci/referrers.js'
@@ -15,6 +15,7 @@ import type { DiskGuard } from './disk-guard.js'
 import { withoutReferrer } from './fallback-index.js'
 import { writing } from './full-disk.js'
 import type { LocalContent } from './local-content.js'
+import { type LinkedManifest, linkManifest } from './manifest-links.js'
 import { checkChildren, type Sparse } from './missing-children.js'
 import { orphan } from './orphans.js'
 import { warningsFor } from './push-warnings.js'
@@ -136,11 +137,14 @@ export class Manifests {
     return this.#changing.run(repository, work)
   }
 
-  async #publish(links: RepositoryLinks, { tags, ...pushed }: Linked & { tags: readonly Tag[] }): Promise<void> {
+  async #publish(
+    links: RepositoryLinks,
+    { tags, ...pushed }: LinkedManifest & { tags: readonly Tag[] },
+  ): Promise<void> {
     const { directory } = this.#deps
     const { digest, manifest } = pushed
     try {
-      await link(links, pushed)
+      await linkManifest(links, pushed)
       await directory.added(links.repository, undefined)
       for (const tag of tags) {
         await this.#setTag(links, tag, digest, manifest.mediaType)
@@ -227,7 +231,7 @@ export class Manifests {
     const manifest = parseManifest(rest.bytes, tagged.mediaType)
     const digest = digestOf(rest.bytes)
     await this.#keep(digest, rest.bytes, manifest)
-    await link(links, { digest, size: rest.bytes.length, manifest, fallback: true })
+    await linkManifest(links, { digest, size: rest.bytes.length, manifest, fallback: true })
     await this.#setTag(links, tag, digest, manifest.mediaType)
   }
 }
@@ -238,35 +242,6 @@ type Untagged = (tag: Tag) => void
 /** What an index of referrers lists may be the upstream's, and so need not be here. */
 function withoutManifests(manifest: Manifest): Manifest {
   return { ...manifest, manifests: [] }
-}
-
-interface Linked {
-  digest: Digest
-  /** bytes */
-  size: number
-  manifest: Manifest
-  /** It is put under a fallback tag alone. */
-  fallback: boolean
-}
-
-/** The links that make a manifest part of its repository. */
-async function link(links: RepositoryLinks, { digest, size, manifest, fallback }: Linked): Promise<void> {
-  const { mediaType, subject } = manifest
-  const before = fallback ? await links.manifest(digest) : undefined
-  // Somebody may use what was put here in another way before.
-  const isFallback = fallback && mediaType === MEDIA_TYPES.ociIndex && (!before || before.fallback === true)
-  await links.addManifest(digest, {
-    mediaType,
-    size,
-    ...(subject && { subject: subject.digest }),
-    ...(isFallback && { fallback: true }),
-  })
-  if (subject) await links.addReferrer(subject.digest, describe(digest, size, manifest))
-}
-
-/** What the referrers API says of a manifest (distribution specification, Listing Referrers). */
-function describe(digest: Digest, size: number, { mediaType, artifactType, annotations }: Manifest): Descriptor {
-  return { mediaType, digest, size, ...(artifactType && { artifactType }), ...(annotations && { annotations }) }
 }
 
 /** @throws {OciError} DIGEST_INVALID when it is put under a digest that is not its own */
