@@ -1,10 +1,11 @@
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import { type Logger, pino, stdTimeFunctions } from 'pino'
+import type { Logger } from 'pino'
 import { type App, buildApp, StorageError } from '../app.js'
-import type { Config, LogLevel } from '../config/config.js'
+import type { Config } from '../config/config.js'
 import { ConfigError, DEFAULT_FILE, loadConfig } from '../config/load.js'
 import { printBytes } from '../lib/units.js'
+import { createLog } from './log.js'
 import { Hangup, Reloader } from './reload.js'
 
 export interface ServeOptions {
@@ -64,40 +65,6 @@ async function listen(app: App, { server: { host, port } }: Config): Promise<Add
       ] ?? message
     throw new ListenError(`cannot listen on ${host}:${port}: ${why}; set server.listen to another address`, { cause })
   }
-}
-
-/**
- * One JSON line an event. Errors are shown by name, message and stack alone: what hangs on them may hold a header.
- *
- * @returns the log, and what changes the level of it and of every child that it has
- */
-function createLog(level: LogLevel): { log: Logger; setLevel: (level: LogLevel) => void } {
-  const numberOf = (name: LogLevel) => (name === 'silent' ? Number.POSITIVE_INFINITY : pino.levels.values[name]!)
-  let least = numberOf(level)
-  const log = pino({
-    // A child keeps the level that its parent had when it was made, so none has one, and each line is looked at.
-    level: 'trace',
-    hooks: {
-      logMethod(line, write, value) {
-        if (value >= least) write.apply(this, line)
-      },
-    },
-    base: null,
-    timestamp: stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-    serializers: { err: serializeError },
-    redact: ['authorization', 'password', 'token', '*.authorization', '*.password', '*.token'],
-  })
-  const setLevel = (name: LogLevel) => {
-    least = numberOf(name)
-  }
-  return { log, setLevel }
-}
-
-function serializeError(error: unknown): unknown {
-  if (!(error instanceof Error)) return { message: String(error) }
-  const { name, message, stack, cause } = error
-  return { name, message, stack, ...(cause instanceof Error ? { cause: serializeError(cause) } : {}) }
 }
 
 /** Where it listens, what it mirrors, and the lines that point dockerd here: for a person, beside the log. */

@@ -44,6 +44,7 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   const app = fastify({
     // Its own lines at info level say what ours say better.
     loggerInstance: log.child({ module: 'fastify' }, { level: log.isLevelEnabled('warn') ? 'warn' : log.level }),
+    childLoggerFactory: (logger) => logger,
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     requestTimeout: 0,
