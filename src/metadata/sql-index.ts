@@ -1,5 +1,6 @@
 import { existsSync, rmSync, statSync } from 'node:fs'
 import type { DatabaseSyncInstance } from '@photostructure/sqlite'
+import { LRUCache } from 'lru-cache'
 import type { Digest } from '../oci/digest.js'
 import { leaveMark, takeMark } from './clean-mark.js'
 import { checkDatabase, isUnwritable, openDatabase } from './database.js'
@@ -13,6 +14,8 @@ const MEMORY = ':memory:'
 const RECONCILED = 'reconciled'
 /** A touch is written at the latest when this many have gathered. */
 const TOUCH_BATCH = 1000
+/** Rows kept in memory. */
+const ROWS_LIMIT = 10_000
 
 interface Row {
   digest: string
@@ -44,6 +47,8 @@ export class SqlIndex implements MetadataIndex {
   readonly #now: () => number
   /** When, in ms since the epoch, in the order of the first uses. */
   readonly #touched = new Map<Digest, number>()
+  /** As they are in the file: what is asked for often is found a dozen times as fast. */
+  readonly #rows = new LRUCache<string, Row>({ max: ROWS_LIMIT })
   readonly #statements
   #totals: CacheTotals & { pushedBytes: number }
 
@@ -91,8 +96,10 @@ export class SqlIndex implements MetadataIndex {
   }
 
   find(digest: Digest): BlobRow | undefined {
-    const row = this.#statements.find.get(digest) as Row | undefined
-    return row && this.#toBlobRow(row)
+    const row = this.#rows.get(digest) ?? (this.#statements.find.get(digest) as Row | undefined)
+    if (!row) return undefined
+    this.#rows.set(digest, row)
+    return this.#toBlobRow(row)
   }
 
   addCached(blob: { digest: Digest; size: number; manifest: boolean; source?: string | undefined }): void {
@@ -153,6 +160,7 @@ export class SqlIndex implements MetadataIndex {
       for (const [digest, at] of this.#touched) this.#statements.touch.run(digest, at)
     })
     this.#touched.clear()
+    this.#rows.clear()
   }
 
   leastRecentlyUsed(limit: number): BlobRow[] {
@@ -235,6 +243,7 @@ export class SqlIndex implements MetadataIndex {
     this.#transaction(() => {
       this.#count(digest, -1)
       work()
+      this.#rows.delete(digest)
       this.#count(digest, 1)
     })
   }
@@ -263,6 +272,7 @@ export class SqlIndex implements MetadataIndex {
       // A full disk has rolled it back already.
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK')
       this.#totals = this.#readTotals()
+      this.#rows.clear()
       throw error
     }
   }
