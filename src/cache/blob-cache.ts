@@ -87,6 +87,11 @@ export class BlobCache {
     return stored ?? this.#openFill({ digest, place, source, from })
   }
 
+  /** A blob that is in memory, opened as by `open`. */
+  inMemory(digest: Digest): OpenBlob | undefined {
+    return this.#fills.has(digest) ? undefined : this.#cached.inMemory(digest)
+  }
+
   /** Whether it is here or on its way. */
   holds(digest: Digest): boolean {
     return this.#fills.has(digest) || this.#cached.find(digest) !== undefined

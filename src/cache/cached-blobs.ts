@@ -25,18 +25,22 @@ export class CachedBlobs {
 
   /** Opens it, which counts as its use; `undefined` when it is not here. */
   async open(digest: Digest): Promise<OpenBlob | undefined> {
-    const { store, index, hot } = this.#deps
-    const row = store.find(digest, 'cached')
-    if (!row) return undefined
-    const bytes = hot.get(digest)
-    if (bytes) {
-      index.touch(digest)
-      return { digest, size: bytes.length, outcome: 'hit', source: row.source, bytes, reader: memoryReader(bytes) }
-    }
-    const stored = await store.open(digest, 'cached')
+    const known = this.inMemory(digest)
+    if (known) return known
+    const stored = await this.#deps.store.open(digest, 'cached')
     if (!stored) return undefined
-    index.touch(digest)
+    this.#deps.index.touch(digest)
     return this.#handOut(digest, stored)
+  }
+
+  /** As `open`, where no file needs to be opened for it. */
+  inMemory(digest: Digest): OpenBlob | undefined {
+    const { store, index, hot } = this.#deps
+    const bytes = hot.get(digest)
+    const row = bytes && store.find(digest, 'cached')
+    if (!row) return undefined
+    index.touch(digest)
+    return { digest, size: bytes.length, outcome: 'hit', source: row.source, bytes, reader: memoryReader(bytes) }
   }
 
   /** What is known of it, which is no use of it; `undefined` when it is not here. */

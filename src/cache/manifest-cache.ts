@@ -67,7 +67,16 @@ export class ManifestCache {
     return manifest
   }
 
-  /** The same, but it does not count as used. */
+  /** As `get`, where nothing needs to be read for it. */
+  inMemory(name: string, digest: Digest): CachedManifest | undefined {
+    const link = this.#links.get(manifestLinkKey(name, digest))
+    const bytes = link && this.#deps.hot.get(digest)
+    if (!bytes) return undefined
+    this.#deps.index.touch(digest)
+    return { digest, mediaType: link.mediaType, bytes, source: link.source }
+  }
+
+  /** As `get`, but it does not count as used. */
   async peek(name: string, digest: Digest): Promise<CachedManifest | undefined> {
     const link = await this.#link(name, digest)
     if (!link) return undefined
@@ -115,6 +124,11 @@ export class ManifestCache {
     // What was put or dropped meanwhile is newer than what was read.
     if (record && !this.#tags.has(key)) this.#tags.set(key, record)
     return this.#knownTag(key)
+  }
+
+  /** As `tag`, where nothing needs to be read for it. */
+  tagInMemory(name: string, tag: Tag): TagRecord | undefined {
+    return this.#knownTag(tagLinkKey(name, tag))
   }
 
   putTag(name: string, tag: Tag, record: TagRecord): void {

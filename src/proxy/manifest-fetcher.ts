@@ -59,6 +59,14 @@ export class ManifestFetcher {
     return manifest
   }
 
+  /** As `cached`, where nothing needs to be read for it. */
+  inMemory(repository: Repository, digest: Digest): CachedManifest | undefined {
+    const name = this.nameOf(repository)
+    const manifest = this.#deps.manifests.inMemory(name, digest)
+    if (manifest) this.#sizes.learn(name, manifest)
+    return manifest
+  }
+
   /** Keeps a manifest that came with a tag. */
   keep(repository: Repository, { digest, mediaType, bytes, upstream }: FetchedManifest): CachedManifest {
     const manifest = { digest, mediaType, bytes, source: upstream }

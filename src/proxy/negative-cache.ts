@@ -15,10 +15,14 @@ export class NegativeCache {
 
   /** @throws what `remember` was given for this key, while it holds */
   check(key: string): void {
-    const entry = this.#entries.get(key)
-    if (!entry) return
-    if (this.#now() < entry.until && this.#now() >= entry.until - this.#ttlMs) throw entry.error
+    if (this.holds(key)) throw this.#entries.get(key)!.error
     this.#entries.delete(key)
+  }
+
+  /** Whether `check` throws. */
+  holds(key: string): boolean {
+    const entry = this.#entries.get(key)
+    return entry !== undefined && this.#now() < entry.until && this.#now() >= entry.until - this.#ttlMs
   }
 
   forget(key: string): void {

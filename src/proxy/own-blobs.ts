@@ -49,11 +49,16 @@ export class OwnBlobs {
   ): Promise<void> {
     // A beginning that was left here says nothing of who may have it before an upstream has gone on with it.
     if (outcome === 'miss' && source !== undefined) return this.remember(repository, digest)
-    if (this.#isKnown(repository, digest) || this.#isOpenToAll(repository, digest, source)) return
+    if (this.isProven(repository, digest, source)) return
     await this.#deps.fetcher.recall(repository)
     if (this.#isKnown(repository, digest)) return
     await this.#deps.group.statBlob(repository, digest, signal)
     this.remember(repository, digest)
+  }
+
+  /** Whether a cached blob passes by what is known already; `check` may learn more. */
+  isProven(repository: Repository, digest: Digest, source: string | undefined): boolean {
+    return this.#isKnown(repository, digest) || this.#isOpenToAll(repository, digest, source)
   }
 
   #isKnown(repository: Repository, digest: Digest): boolean {

@@ -41,8 +41,10 @@ export class PullThrough implements ContentSource {
     this.#deps = deps
   }
 
-  openBlob(digest: Digest, from?: number): Promise<OpenBlob> {
+  async openBlob(digest: Digest, from?: number): Promise<OpenBlob> {
     const { blobs, own, group, fetcher, repository } = this.#deps
+    const known = this.#blobInMemory(digest)
+    if (known) return known
     return this.#inTime('BLOB_UNKNOWN', { digest }, (signal) =>
       this.#remembering(digest, async () => {
         const source = () => group.openTransfer(repository, digest, fetcher.sizeOf(repository, digest))
@@ -78,9 +80,11 @@ export class PullThrough implements ContentSource {
     )
   }
 
-  getManifest(reference: Reference, refresh = false): Promise<ServedManifest> {
+  async getManifest(reference: Reference, refresh = false): Promise<ServedManifest> {
     const { fetcher, resolver, repository, hotTags } = this.#deps
     if (reference.kind === 'tag') hotTags?.asked(repository, reference.tag)
+    const known = refresh ? undefined : this.#manifestInMemory(reference)
+    if (known) return known
     return this.#inTime('MANIFEST_UNKNOWN', { reference: printReference(reference) }, async () => {
       const { manifest, ...answer } =
         reference.kind === 'digest'
@@ -104,10 +108,35 @@ export class PullThrough implements ContentSource {
     })
   }
 
+  // What is in memory and may be had is given out at once: most requests of a busy mirror are for it, and all that follows,
+  // with its timers and signals, costs several times as much.
+
+  #manifestInMemory(reference: Reference): ServedManifest | undefined {
+    const { group, fetcher, resolver, repository } = this.#deps
+    if (!group.allows(repository)) return undefined
+    if (reference.kind === 'tag') {
+      const resolved = resolver.inMemory(repository, reference.tag)
+      return resolved && { ...resolved.manifest, outcome: resolved.outcome }
+    }
+    const manifest = fetcher.inMemory(repository, reference.digest)
+    return manifest && { ...manifest, outcome: 'hit' }
+  }
+
+  #blobInMemory(digest: Digest): OpenBlob | undefined {
+    const { group, blobs, own, negative, repository } = this.#deps
+    if (!group.allows(repository) || negative.holds(this.#keyOf(digest))) return undefined
+    const blob = blobs.inMemory(digest)
+    return blob && own.isProven(repository, digest, blob.source) ? blob : undefined
+  }
+
+  #keyOf(digest: Digest): string {
+    return `${this.#deps.repository}/blobs/${digest}`
+  }
+
   /** Does not ask again for a while what an origin said does not exist. */
   async #remembering<Value>(digest: Digest, work: () => Promise<Value>): Promise<Value> {
-    const { negative, repository } = this.#deps
-    const key = `${repository}/blobs/${digest}`
+    const { negative } = this.#deps
+    const key = this.#keyOf(digest)
     negative.check(key)
     try {
       return await work()

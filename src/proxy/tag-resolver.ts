@@ -72,6 +72,16 @@ export class TagResolver {
     return (await this.#servedMeanwhile(question, record)) ?? this.#awaitNews(question, record)
   }
 
+  /** What it is, where that is in memory and stands: nobody is asked and nothing is read. */
+  inMemory(repository: Repository, tag: Tag): ResolvedTag | undefined {
+    const { manifests, fetcher, group, now } = this.#deps
+    const question = this.#question(repository, tag)
+    const record = manifests.tagInMemory(question.name, tag)
+    if (!record || !isFresh(record, now(), question.policy, group.originReachable())) return undefined
+    const manifest = fetcher.inMemory(repository, record.digest)
+    return manifest && { manifest, outcome: 'hit' }
+  }
+
   /** How long a known tag is served unasked; `undefined` for one that is not known. */
   async freshness(repository: Repository, tag: Tag): Promise<Freshness | undefined> {
     const { name, policy } = this.#question(repository, tag)

@@ -77,6 +77,11 @@ export class UpstreamGroup {
     return this.#upstreams.some(isOrigin)
   }
 
+  /** Whether anybody here may be asked for the repository. */
+  allows(repository: Repository): boolean {
+    return this.#upstreams.some(({ client }) => client.allows(repository))
+  }
+
   /** @throws {AllUpstreamsFailedError} when `allow` leaves nobody who may be asked for the repository */
   checkAllowed(repository: Repository): void {
     this.#candidates(repository, this.#upstreams)
