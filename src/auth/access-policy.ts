@@ -73,8 +73,8 @@ export class AccessPolicy {
 
   /** What the person may do, whatever its token says. */
   may(subject: Pick<Subject, 'loopback' | 'user'>, action: Action, repository: string): boolean {
-    const { loopback, user } = subject
-    if (!this.#anonymous) return action === 'pull' || loopback
+    if (!this.#anonymous) return action === 'pull' || subject.loopback
+    const { user } = subject
     const ruled = this.#rules.actions(user, repository)
     if (ruled) return ruled.includes(action)
     // Without a single rule users may do everything: that is what they log in for.

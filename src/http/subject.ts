@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { Subject } from '../auth/access-policy.js'
+import type { Credential, Subject } from '../auth/access-policy.js'
 import { clientOf, type Origin } from '../auth/attempts.js'
 import type { Login } from '../auth/login.js'
 import { isInternalAddress, isLoopbackHost } from '../lib/hosts.js'
@@ -14,9 +14,20 @@ const OF_OTHERS = [...OF_PROXIES, ...OF_PAGES]
  * A reverse proxy on this machine speaks for others, and so does a browser that shows the page of another site: what they
  * ask does not count as coming from loopback. No client of registries sends what tells them.
  */
-export function subjectOf({ headers, raw }: FastifyRequest): Subject {
-  const own = OF_OTHERS.every((name) => headers[name] === undefined)
-  return { loopback: own && isLoopbackHost(raw.socket.remoteAddress ?? '') }
+export class RequestSubject implements Subject {
+  user?: string | undefined
+  credential?: Credential | undefined
+  readonly #request: FastifyRequest
+
+  constructor(request: FastifyRequest) {
+    this.#request = request
+  }
+
+  /** Found out when it is asked for: a pull of what is for everybody never does. */
+  get loopback(): boolean {
+    const { headers, raw } = this.#request
+    return OF_OTHERS.every((name) => headers[name] === undefined) && isLoopbackHost(raw.socket.remoteAddress ?? '')
+  }
 }
 
 /**
@@ -25,11 +36,11 @@ export function subjectOf({ headers, raw }: FastifyRequest): Subject {
  * @param spare that everybody may do what is asked (`Login.identify`)
  */
 export async function identify(request: FastifyRequest, login: Login | undefined, spare: boolean): Promise<Subject> {
-  const subject = subjectOf(request)
+  const subject = new RequestSubject(request)
   if (!login) return subject
   const identity = await login.identify(request.headers.authorization, originOf(request), spare)
   request.facts.user = identity.user
-  return { ...subject, ...identity }
+  return Object.assign(subject, identity)
 }
 
 /** Whence a password comes. Of whom a proxy speaks for, it has written the last one itself; only what is near can be our proxy. */

@@ -78,12 +78,11 @@ export class Tally {
     counts[outcome]++
     counts.served += bytes
     if (fromCache) counts.fromCache += bytes
-    add(this.#repository(`${registry}/${repository}`), {
-      requests: 1,
-      errors: outcome === 'error' ? 1 : 0,
-      fromCache: fromCache ? 1 : 0,
-      bytesServed: bytes,
-    })
+    const repositoryCounts = this.#repository(`${registry}/${repository}`)
+    repositoryCounts.requests++
+    if (outcome === 'error') repositoryCounts.errors++
+    if (fromCache) repositoryCounts.fromCache++
+    repositoryCounts.bytesServed += bytes
   }
 
   received(registry: string, bytes: number): void {

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { parseEndpoint } from '../../oci/endpoint.js'
+import { LRUCache } from 'lru-cache'
+import { type Endpoint, parseEndpoint } from '../../oci/endpoint.js'
 import { OciError } from '../../oci/errors.js'
 import { printReference } from '../../oci/reference.js'
 import { pushTarget, type Resolver } from '../../routing/content-source.js'
@@ -8,6 +9,10 @@ import type { Handler, Handlers, Kind, Method, RepositoryEndpoint, V2Request } f
 import { linkNext, parsePage } from './listings.js'
 
 const PREFIX = '/v2/'
+/** Paths whose meaning is kept: the hot ones are asked for thousands of times a second. */
+const PATHS_LIMIT = 10_000
+const LONGEST_KEPT = 512
+const NO_QUERY = new URLSearchParams()
 const METHODS: Method[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 export interface Catalog {
@@ -29,13 +34,14 @@ export interface V2Services extends AccessServices {
  * what follows is the same for each: resolve the repository, check the access, look up kind and method.
  */
 export function registerV2(app: FastifyInstance, services: V2Services): void {
+  const endpointOf = keeping(parseEndpoint)
   app.route({
     method: METHODS,
     url: `${PREFIX}*`,
     handler: async (request, reply) => {
       reply.header('docker-distribution-api-version', 'registry/2.0')
       const { path, query } = splitTarget(request)
-      const endpoint = parseEndpoint(path)
+      const endpoint = endpointOf(path)
       if (endpoint.kind === 'base') return ping(request, reply, services)
       if (endpoint.kind === 'catalog') {
         readOnly(request, reply)
@@ -52,6 +58,18 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
     reply.header('docker-distribution-api-version', 'registry/2.0')
     return ping(request, reply, services)
   })
+}
+
+/** The same answers, without the work where a path was parsed lately. */
+function keeping(parse: (path: string) => Endpoint): (path: string) => Endpoint {
+  const kept = new LRUCache<string, Endpoint>({ max: PATHS_LIMIT })
+  return (path) => {
+    const known = kept.get(path)
+    if (known) return known
+    const endpoint = parse(path)
+    if (path.length <= LONGEST_KEPT) kept.set(path, endpoint)
+    return endpoint
+  }
 }
 
 /** end-1. Where nobody can sign in 200 to anybody, whatever Authorization came along: dockerd leaves a mirror that is 401. */
@@ -108,6 +126,6 @@ function splitTarget(request: FastifyRequest): { path: string; query: URLSearchP
   if (!target.startsWith(PREFIX))
     throw new OciError('NAME_INVALID', 'the request target must be a path, not a whole URL')
   const mark = target.indexOf('?')
-  const path = mark < 0 ? target.slice(PREFIX.length) : target.slice(PREFIX.length, mark)
-  return { path, query: new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1)) }
+  if (mark < 0) return { path: target.slice(PREFIX.length), query: NO_QUERY }
+  return { path: target.slice(PREFIX.length, mark), query: new URLSearchParams(target.slice(mark + 1)) }
 }

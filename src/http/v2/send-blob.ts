@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { BufferPool } from '../../lib/buffer-pool.js'
 import { type OpenBlob, WrongBytesError } from '../../oci/content.js'
@@ -13,7 +13,7 @@ type Piece = ByteRange | string
 
 interface Answer {
   status: 200 | 206
-  headers: Record<string, string | number | string[]>
+  headers: OutgoingHttpHeaders
   pieces: Piece[]
 }
 
@@ -41,10 +41,12 @@ export async function sendBlob(
     refuseUndetectableEnd(request, blob)
     const answer = answerFor(blob, wantedRange(request, blob))
     reply.hijack()
+    answer.headers = { ...(reply.getHeaders() as OutgoingHttpHeaders), ...answer.headers }
+    if (blob.bytes) return sendBytes(response, answer, blob.bytes, request)
     // Readers wait for bytes that may never come: a client that leaves must not be waited for.
     // A failure to close is told below, by the same promise.
     response.once('close', () => void close().catch(() => {}))
-    await send(response, { ...answer, headers: { ...headersOf(reply), ...answer.headers } }, blob, pool, request)
+    await send(response, answer, blob, pool, request)
   } finally {
     await close()
   }
@@ -122,7 +124,6 @@ async function send(
     response.writeHead(status, headers)
     for (const piece of pieces) {
       if (typeof piece === 'string') await written(response, Buffer.from(piece))
-      else if (blob.bytes) await sendBytes(response, blob.bytes.subarray(piece.start, piece.end + 1), request)
       else await sendRange(response, blob, piece, pool, request)
     }
     response.end()
@@ -138,9 +139,20 @@ async function send(
   }
 }
 
-async function sendBytes(response: ServerResponse, bytes: Uint8Array, request: FastifyRequest): Promise<void> {
-  request.facts.bytes += bytes.length
-  if (bytes.length > 0) await written(response, bytes)
+/** What is in memory is nobody's to wait for: the socket has it until it has gone out, however slowly. */
+function sendBytes(
+  response: ServerResponse,
+  { status, headers, pieces }: Answer,
+  bytes: Uint8Array,
+  { facts }: FastifyRequest,
+): void {
+  const parts = pieces.map((piece) =>
+    typeof piece === 'string' ? Buffer.from(piece) : bytes.subarray(piece.start, piece.end + 1),
+  )
+  const [body] = parts.length === 1 ? (parts as [Uint8Array]) : [Buffer.concat(parts)]
+  facts.bytes = body.length
+  response.writeHead(status, headers)
+  response.end(body)
 }
 
 /** Reads into two buffers in turn, one being filled while the other is on its way out. */
@@ -201,10 +213,3 @@ function written(response: ServerResponse, bytes: Uint8Array): Promise<void> {
 
 const lengthOf = ({ start, end }: ByteRange) => end - start + 1
 const contentRange = ({ start, end }: ByteRange, size: number) => `bytes ${start}-${end}/${size}`
-
-function headersOf(reply: FastifyReply): Record<string, string | number | string[]> {
-  return Object.fromEntries(Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined)) as Record<
-    string,
-    string | number | string[]
-  >
-}
