@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Collector } from '../../gc/collector.js'
@@ -44,19 +43,21 @@ function parseFlag(text: string | undefined): boolean {
 /** JSON values on their way to one client, no more of them in memory than the stream buffers. */
 class Lines {
   readonly stream = new PassThrough()
+  /** While it is full. */
+  #draining: Promise<void> | undefined
 
   constructor() {
     // The client has left: there is nobody to tell.
     this.stream.on('error', () => {})
   }
 
+  /** Resolves when there is room for more, or nobody to read it. */
   async write(value: object): Promise<void> {
     if (this.stream.destroyed || this.stream.write(`${JSON.stringify(value)}\n`)) return
-    try {
-      await once(this.stream, 'drain', { signal: AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), this.#gone()]) })
-    } catch {
-      this.stream.destroy()
-    }
+    this.#draining ??= this.#drained().finally(() => {
+      this.#draining = undefined
+    })
+    await this.#draining
   }
 
   end(value: object): void {
@@ -67,9 +68,16 @@ class Lines {
     this.stream.destroy(error)
   }
 
-  #gone(): AbortSignal {
-    const gone = new AbortController()
-    this.stream.once('close', () => gone.abort())
-    return gone.signal
+  #drained(): Promise<void> {
+    const { stream } = this
+    return new Promise((resolve) => {
+      const patience = setTimeout(() => stream.destroy(), PATIENCE_MS)
+      const done = () => {
+        clearTimeout(patience)
+        stream.off('drain', done).off('close', done)
+        resolve()
+      }
+      stream.on('drain', done).on('close', done)
+    })
   }
 }
