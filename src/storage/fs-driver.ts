@@ -87,13 +87,8 @@ export class FsDriver implements StorageDriver {
   async put(key: string, bytes: Uint8Array | string): Promise<void> {
     const file = join(this.#staging, `${randomUUID()}.tmp`)
     try {
-      const handle = await open(file, 'wx')
-      try {
-        await handle.writeFile(bytes)
-      } finally {
-        await handle.close()
-      }
-      await this.adopt(file, key)
+      await write(file, bytes)
+      await this.#place(file, key)
     } catch (error) {
       await rm(file, { force: true })
       throw error
@@ -101,15 +96,8 @@ export class FsDriver implements StorageDriver {
   }
 
   async adopt(file: string, key: string): Promise<void> {
-    const path = this.#path(key)
     await synced(file)
-    const folders = this.#foldersAbove(path)
-    for (const folder of folders) this.#awaited.set(folder, (this.#awaited.get(folder) ?? 0) + 1)
-    try {
-      await this.#moveInto(file, path)
-    } finally {
-      for (const folder of folders) this.#release(folder)
-    }
+    await this.#place(file, key)
   }
 
   async delete(key: string): Promise<void> {
@@ -152,17 +140,28 @@ export class FsDriver implements StorageDriver {
     await this.#dropEmptyParents(this.#path(prefix))
   }
 
+  /** @param file whose content is on stable storage */
+  async #place(file: string, key: string): Promise<void> {
+    const path = this.#path(key)
+    const folders = this.#foldersAbove(path)
+    for (const folder of folders) this.#awaited.set(folder, (this.#awaited.get(folder) ?? 0) + 1)
+    try {
+      await this.#moveInto(file, path)
+    } finally {
+      for (const folder of folders) this.#release(folder)
+    }
+  }
+
   async #moveInto(file: string, path: string): Promise<void> {
     const folder = dirname(path)
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#make(folder)
         await rename(file, path)
-        await synced(folder)
         return await this.#makeLasting(folder)
       } catch (error) {
         // A folder that was just being removed as empty may have gone after all; no removal begins while it is awaited.
         if (attempt === MOVE_ATTEMPTS || !isMissing(error) || !(await exists(file))) throw error
+        await this.#make(folder)
       }
     }
   }
@@ -174,17 +173,16 @@ export class FsDriver implements StorageDriver {
   }
 
   /**
-   * A folder is there after a power failure only when the one above it was synced since it was made, by whomever: another
-   * put that is still at it, or a process that was killed.
+   * Syncs a folder, and those above it that need it: one is there after a power failure only when the one above it was synced
+   * since it was made, by whomever: another put that is still at it, or a process that was killed.
    */
   async #makeLasting(folder: string): Promise<void> {
     const folders = this.#foldersAbove(join(folder, 'key'))
     const known = folders.findIndex((at) => this.#lasting.has(at))
-    // From above, so that what is below one that lasts is never known before it.
-    for (const at of folders.slice(0, known === -1 ? undefined : known).reverse()) {
-      await synced(dirname(at))
-      this.#lasting.add(at)
-    }
+    const unsure = folders.slice(0, known === -1 ? undefined : known)
+    // At once: a file system that is asked for several together writes its journal for all of them.
+    await Promise.all([folder, ...unsure.map((at) => dirname(at))].map(synced))
+    for (const at of unsure) this.#lasting.add(at)
   }
 
   /** @returns the folder that is to be synced, so that it is gone for good */
@@ -279,6 +277,18 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   )
+}
+
+/** On stable storage; of an empty file there is nothing that its folder's sync does not bring there. */
+async function write(path: string, bytes: Uint8Array | string): Promise<void> {
+  const handle = await open(path, 'wx')
+  try {
+    if (bytes.length === 0) return
+    await handle.writeFile(bytes)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
 }
 
 async function synced(path: string): Promise<void> {
