@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Repository } from '../oci/reference.js'
 
@@ -34,36 +34,29 @@ export class UploadRecords {
 
   /** May be repeated where it failed. */
   async create(record: UploadRecord): Promise<void> {
-    await (await open(this.partFile(record.session), 'w')).close()
-    const unfinished = join(this.#dir, `${record.session}.json.new`)
-    const handle = await open(unfinished, 'w')
-    try {
-      await handle.writeFile(JSON.stringify(record))
-    } finally {
-      await handle.close()
-    }
-    await rename(unfinished, this.#recordFile(record.session))
+    const { session } = record
+    // A half of it that a crash leaves, or half a record, is no session.
+    await Promise.all([
+      writeFile(this.#recordFile(session), JSON.stringify(record)),
+      writeFile(this.partFile(session), ''),
+    ])
   }
 
   async remove(session: string): Promise<void> {
-    await rm(this.#recordFile(session), { force: true })
-    await rm(`${this.#recordFile(session)}.new`, { force: true })
-    await rm(this.partFile(session), { force: true })
+    await Promise.all([gone(this.#recordFile(session)), gone(this.partFile(session))])
   }
 
-  /** The uploads that an earlier process left. Halves of one, which only a crash leaves, are removed. */
+  /** The uploads that an earlier process left. Whatever else is there, halves that a crash left, is removed. */
   async load(): Promise<FoundUpload[]> {
     await mkdir(this.#dir, { recursive: true })
-    const sessions = new Set(
-      (await readdir(this.#dir)).flatMap((name) => /^(.+?)\.(?:part|json|json\.new)$/.exec(name)?.[1] ?? []),
-    )
-    const found: FoundUpload[] = []
-    for (const session of sessions) {
+    const names = (await readdir(this.#dir)).filter((name) => /\.(?:part|json|json\.new)$/.test(name))
+    const found = new Map<string, FoundUpload>()
+    for (const session of new Set(names.map(sessionOf))) {
       const upload = await this.#find(session)
-      if (upload) found.push(upload)
-      else await this.remove(session)
+      if (upload) found.set(session, upload)
     }
-    return found
+    for (const name of names) if (!found.has(sessionOf(name))) await gone(join(this.#dir, name))
+    return [...found.values()]
   }
 
   async #find(session: string): Promise<FoundUpload | undefined> {
@@ -79,6 +72,18 @@ export class UploadRecords {
 
   #recordFile(session: string): string {
     return join(this.#dir, `${session}.json`)
+  }
+}
+
+function sessionOf(name: string): string {
+  return name.split('.', 1)[0] ?? ''
+}
+
+async function gone(file: string): Promise<void> {
+  try {
+    await unlink(file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }
 

@@ -2,14 +2,15 @@ import { createHash, type Hash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { stat, truncate } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { chunksOf } from '../lib/chunks.js'
 import { KeyedLock } from '../lib/keyed-lock.js'
+import { pour } from '../lib/pour.js'
 import { type Digest, digestFrom } from '../oci/digest.js'
 import { OciError } from '../oci/errors.js'
 import type { Repository } from '../oci/reference.js'
 import type { DiskGuard } from './disk-guard.js'
 import { isFullDisk } from './full-disk.js'
 import type { UploadRecord } from './upload-records.js'
+import { UploadSync } from './upload-sync.js'
 import { UploadWriter } from './upload-writer.js'
 
 const READ_CHUNK = 1024 * 1024
@@ -18,6 +19,13 @@ interface RunningHash {
   hash: Hash
   /** How many bytes of the file it is of. */
   hashed: number
+}
+
+interface Receiving {
+  writer: UploadWriter
+  running: RunningHash
+  limit: number
+  signal: AbortSignal
 }
 
 /** A request's body. `complete` says that all of it has arrived, read or not, as with `http.IncomingMessage`. */
@@ -45,8 +53,11 @@ export class UploadSession {
   readonly #turns = new KeyedLock<'session'>()
   #waiting = 0
   #askToLetGo: (() => void) | undefined
+  /** Of the part file, in bytes, where it is known. */
+  #size: number | undefined
   #running: RunningHash | undefined
   readonly #guard: DiskGuard
+  readonly #sync: UploadSync
 
   constructor({ record, file, usedAt, guard }: UploadSessionDeps) {
     this.id = record.session
@@ -55,6 +66,7 @@ export class UploadSession {
     this.file = file
     this.client = record.client
     this.#guard = guard
+    this.#sync = new UploadSync({ file })
     this.usedAt = usedAt
   }
 
@@ -77,7 +89,13 @@ export class UploadSession {
 
   /** Bytes received so far. To be called within `alone`. */
   async size(): Promise<number> {
-    return (await stat(this.file)).size
+    this.#size ??= (await stat(this.file)).size
+    return this.#size
+  }
+
+  /** Whether some of it was lost, so that it cannot go on. */
+  get spoiled(): boolean {
+    return this.#sync.failed
   }
 
   /**
@@ -95,46 +113,29 @@ export class UploadSession {
     { announced = 0, limit = Number.POSITIVE_INFINITY }: { announced?: number | undefined; limit?: number } = {},
   ): Promise<number> {
     await this.#guard.expect(announced)
-    const writer = await UploadWriter.open(this.file)
-    const before = writer.size
+    const before = await this.size()
+    const running = await this.#hash()
+    const broken = new AbortController()
+    const onFailure = (error: unknown) => broken.abort(error)
+    const deps = { file: this.file, position: before, guard: this.#guard, sync: this.#sync, onFailure }
+    const writer = new UploadWriter(deps)
+    this.#size = undefined
     try {
-      await this.#holding(body, () => this.#receive(body, writer, limit))
+      await this.#holding(body, () => receive(body, { writer, running, limit, signal: broken.signal }))
     } catch (error) {
       // What filled the disk must not keep it full for everybody else until the upload expires.
       if (isFullDisk(error) && writer.size > before) await truncate(this.file, before)
       throw error
-    } finally {
-      await writer.close()
     }
+    this.#size = writer.size
     return writer.size - before
   }
 
   /** The digest of all that was received, computed already unless another algorithm is asked for. Within `alone`. */
   async digest(algorithm: string): Promise<Digest> {
+    await this.#sync.settled()
     if (algorithm === this.algorithm) return digestFrom((await this.#hash()).hash.copy(), algorithm)
     return digestFrom(await hashOf(this.file, algorithm, await this.size()), algorithm)
-  }
-
-  async #receive(body: UploadBody, writer: UploadWriter, limit: number): Promise<void> {
-    const running = await this.#hash()
-    const end = writer.size + limit
-    for await (const chunk of chunksOf(body, brokenOff)) {
-      const taken = chunk.subarray(0, end - writer.size)
-      await this.#guard.take(taken.length)
-      await this.#write(taken, writer, running)
-      if (taken.length < chunk.length) throw new OciError('SIZE_INVALID', 'the body is longer than its Content-Range')
-    }
-  }
-
-  /** Hashes on this thread while the write is under way on another; a write that fails leaves the hash ahead of the file. */
-  async #write(chunk: Buffer, writer: UploadWriter, running: RunningHash): Promise<void> {
-    const end = writer.size + chunk.length
-    const written = this.#guard.writing(() => writer.append(chunk.subarray(chunk.length - (end - writer.size))))
-    // A failure is awaited below; until then it must not count as nobody's.
-    written.catch(() => {})
-    running.hash.update(chunk)
-    running.hashed += chunk.length
-    await written
   }
 
   async #holding<Result>(body: UploadBody, work: () => Promise<Result>): Promise<Result> {
@@ -155,6 +156,24 @@ export class UploadSession {
     if (this.#running?.hashed !== size)
       this.#running = { hash: await hashOf(this.file, this.algorithm, size), hashed: size }
     return this.#running
+  }
+}
+
+async function receive(body: UploadBody, { writer, running, limit, signal }: Receiving): Promise<void> {
+  const end = writer.size + limit
+  const take = (chunk: Buffer) => {
+    const taken = chunk.subarray(0, end - running.hashed)
+    // Written on another thread while it is hashed on this one; after a write that fails the hash is ahead of the file.
+    const wait = writer.append(taken)
+    running.hash.update(taken)
+    running.hashed += taken.length
+    if (taken.length < chunk.length) throw new OciError('SIZE_INVALID', 'the body is longer than its Content-Range')
+    return wait
+  }
+  try {
+    await pour(body, take, { toError: brokenOff, signal })
+  } finally {
+    await writer.close()
   }
 }
 

@@ -192,9 +192,9 @@ export class Uploads {
       try {
         return await writing(() => work(session))
       } catch (error) {
-        if (!isMissing(error)) throw error
-        await this.#end(session)
-        throw unknownUpload(id, error)
+        const missing = isMissing(error)
+        if (missing || session.spoiled) await this.#end(session)
+        throw missing ? unknownUpload(id, error) : error
       } finally {
         session.usedAt = this.#deps.now()
       }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { stat, utimes } from 'node:fs/promises'
+import { type FileHandle, open, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { EventBus } from '../../src/events.js'
 import { digestOf } from '../../src/oci/digest.js'
 import { parseRepository } from '../../src/oci/reference.js'
@@ -102,5 +102,95 @@ test('more than one batch of synced data has the right digest', async () => {
   await uploads.append(app, session, chunk(Readable.from(Array.from({ length: 70 }, () => piece))))
   await uploads.finish(app, session, digestOf(whole), chunk(Readable.from([])))
 
-  expect((await storage.store.open(digestOf(whole), 'pushed'))?.size).toBe(whole.length)
+  expect(storage.store.find(digestOf(whole), 'pushed')?.size).toBe(whole.length)
+})
+
+describe('on its way to the disk', () => {
+  const MIB = 1024 * 1024
+  let handles: FileHandle
+
+  beforeEach(async () => {
+    const handle = await open(folder.path)
+    handles = Object.getPrototypeOf(handle) as FileHandle
+    await handle.close()
+  })
+  afterEach(() => vi.restoreAllMocks())
+
+  const piecesOf = (content: Buffer, bytes: number) =>
+    Array.from({ length: content.length / bytes }, (_, n) => content.subarray(n * bytes, (n + 1) * bytes))
+
+  test('what arrives while a write is under way is written together, and the client is held back behind 512 KiB', async () => {
+    const { writev } = handles
+    let goOn = () => {}
+    const held = new Promise<void>((resolve) => (goOn = resolve))
+    const writes: number[] = []
+    vi.spyOn(handles, 'writev').mockImplementation(async function (this: FileHandle, buffers, position) {
+      writes.push(buffers.reduce((sum, { byteLength }) => sum + byteLength, 0))
+      if (writes.length === 1) await held
+      return writev.call(this, buffers, position)
+    })
+    const content = randomBytes(2 * MIB)
+    let given = 0
+    const body = Readable.from(
+      (function* () {
+        for (const piece of piecesOf(content, 64 * 1024)) {
+          given += piece.length
+          yield piece
+        }
+      })(),
+      { highWaterMark: 1 },
+    )
+    const { session } = await uploads.begin(app, { client: 'one' })
+
+    const receiving = uploads.append(app, session, chunk(body))
+    await expect.poll(() => given).toBeGreaterThan(MIB / 2)
+    for (let n = 0; n < 20; n++) await new Promise(setImmediate)
+    const givenWhileHeld = given
+    goOn()
+    await receiving
+    await uploads.finish(app, session, digestOf(content), chunk(Readable.from([])))
+
+    expect(givenWhileHeld).toBeLessThanOrEqual(MIB / 2 + 3 * 64 * 1024)
+    expect(writes.slice(0, 2)).toEqual([64 * 1024, MIB / 2])
+    expect(storage.store.find(digestOf(content), 'pushed')?.size).toBe(content.length)
+  })
+
+  test('a write that takes only a part is continued where it ended', async () => {
+    const { writev } = handles
+    vi.spyOn(handles, 'writev').mockImplementation(function (this: FileHandle, [first], position) {
+      return writev.call(this, [Buffer.from((first as Buffer).subarray(0, 1000))], position)
+    })
+    const content = randomBytes(128 * 1024)
+    const { session } = await uploads.begin(app, { client: 'one' })
+
+    await uploads.append(app, session, chunk(Readable.from(piecesOf(content, 32 * 1024))))
+    uploads = make()
+    await uploads.start()
+
+    // Of the file, since this process has not seen its bytes.
+    await uploads.finish(app, session, digestOf(content), chunk(Readable.from([])))
+  })
+
+  test('what comes in many small requests is synced on the way, so that the last one has little to wait for', async () => {
+    const synced = vi.spyOn(handles, 'datasync')
+    const { session } = await uploads.begin(app, { client: 'one' })
+    const piece = randomBytes(8 * MIB)
+
+    for (let n = 0; n < 9; n++) await uploads.append(app, session, chunk(Readable.from([piece])))
+
+    await expect.poll(() => synced.mock.calls.length).toBe(2)
+  })
+
+  test('an upload of which data was lost on its way is given up, and its blob is not there', async () => {
+    vi.spyOn(handles, 'datasync').mockRejectedValue(Object.assign(new Error('input/output error'), { code: 'EIO' }))
+    const { session } = await uploads.begin(app, { client: 'one' })
+    const content = randomBytes(40 * MIB)
+    await uploads.append(app, session, chunk(Readable.from([content])))
+
+    const finished = uploads.finish(app, session, digestOf(content), chunk(Readable.from([])))
+
+    await expect(finished).rejects.toMatchObject({ code: 'EIO' })
+    await expect(uploads.status(app, session)).rejects.toMatchObject({ code: 'BLOB_UPLOAD_UNKNOWN' })
+    expect(storage.store.find(digestOf(content), 'pushed')).toBeUndefined()
+  })
 })
