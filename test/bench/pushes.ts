@@ -12,18 +12,21 @@ import { cpuSeconds, forgetPeak, peakMiB } from './server-costs.js'
 
 /**
  * `npm run bench:push`: the registry half against Debian's docker-registry (2.8), the two in turn in one run, medians as
- * ratios: above 1 we are better. Traffic goes to loopback alone; it takes some minutes and 12 GiB of disk.
+ * ratios: above 1 we are better. Traffic goes to loopback alone; it takes some minutes and 12 GiB of disk. RUNS, LARGE_MIB and
+ * ONLY (a pattern of large, chunks, small, lists, huge) make it shorter.
  */
 const MIB = 1024 * 1024
 const RUNS = Number(process.env.RUNS ?? 5)
 const BLOCK = randomBytes(MIB)
-const LARGE_MIB = 1024
+const LARGE_MIB = Number(process.env.LARGE_MIB ?? 1024)
+const CHUNK_MIB = 8
 const HUGE_MIB = 4096
 const IMAGES = 200
 const AT_ONCE = 8
 const TAGS = 10_000
 const REPOSITORIES = 2_000
 const REPEATS = 20
+const ONLY = new RegExp(process.env.ONLY ?? '')
 
 interface Registry {
   name: 'entrepot' | 'docker-registry'
@@ -35,7 +38,7 @@ interface Registry {
 /** One figure of one registry in one run; larger or smaller is better by its name. */
 type Figures = Record<string, number>
 
-const MORE_IS_BETTER = new Set(['push of 1 GiB, MB/s', '200 small images, images/s'])
+const MORE_IS_BETTER = /MB\/s|images\/s/
 
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'entrepot-bench-'))
@@ -49,15 +52,22 @@ async function main(): Promise<void> {
   const registries = [await startOurs(), await startTheirs(folder)]
   try {
     for (let run = 0; run < RUNS; run++) {
-      for (const registry of turned(registries, run)) note(registry, await pushLarge(registry, run))
-      for (const registry of turned(registries, run)) note(registry, await pushSmall(registry, run))
+      for (const [row, push] of ROWS) {
+        if (!ONLY.test(row)) continue
+        for (const registry of turned(registries, run)) note(registry, await push(registry, run))
+      }
     }
-    for (const registry of registries) await fill(registry)
-    for (let run = 0; run < RUNS; run++) {
-      for (const registry of turned(registries, run)) note(registry, await list(registry))
+    if (ONLY.test('lists')) {
+      for (const registry of registries) await fill(registry)
+      for (let run = 0; run < RUNS; run++) {
+        for (const registry of turned(registries, run)) note(registry, await list(registry))
+      }
     }
     const [ours] = registries
-    note(ours!, { 'last PUT of 4 GiB, s': (await pushBlob(ours!, 'local/huge', HUGE_MIB, 'huge')).lastSeconds })
+    if (ONLY.test('huge')) {
+      const { lastSeconds } = await pushBlob(ours!, 'local/huge', { mib: HUGE_MIB, salt: 'huge' })
+      note(ours!, { 'last PUT of 4 GiB, s': lastSeconds })
+    }
   } finally {
     for (const registry of registries) await registry.stop()
     await rm(folder, { recursive: true, force: true })
@@ -69,7 +79,7 @@ function print(name: string, ours: readonly number[], theirs: readonly number[] 
   const us = percentile(ours, 0.5)
   if (!theirs) return void console.log(`${name}: ${us.toFixed(3)}`)
   const them = percentile(theirs, 0.5)
-  const ratio = MORE_IS_BETTER.has(name) ? us / them : them / us
+  const ratio = MORE_IS_BETTER.test(name) ? us / them : them / us
   console.log(`${name}: entrepot ${us.toFixed(2)}, docker-registry ${them.toFixed(2)}: ${ratio.toFixed(2)} x as good`)
 }
 
@@ -91,32 +101,53 @@ async function startTheirs(folder: string): Promise<Registry> {
 const poolOf = (url: string) => new Pool(url, { connections: AT_ONCE, headersTimeout: 120_000 })
 
 async function pushLarge(registry: Registry, run: number): Promise<Figures> {
+  return measured(registry, `push of ${LARGE_MIB} MiB`, { mib: LARGE_MIB, salt: `run ${run}` })
+}
+
+async function pushChunks(registry: Registry, run: number): Promise<Figures> {
+  const blob = { mib: LARGE_MIB, salt: `chunks ${run}`, chunkMib: CHUNK_MIB }
+  return measured(registry, `push of ${LARGE_MIB} MiB in chunks of ${CHUNK_MIB}`, blob)
+}
+
+async function measured(registry: Registry, name: string, blob: Blob): Promise<Figures> {
   await forgetPeak(registry.pid)
   const cpuBefore = await cpuSeconds(registry.pid)
-  const { seconds, lastSeconds } = await pushBlob(registry, 'local/large', LARGE_MIB, `run ${run}`)
+  const { seconds, lastSeconds } = await pushBlob(registry, 'local/large', blob)
   return {
-    'push of 1 GiB, MB/s': (LARGE_MIB * MIB) / 1e6 / seconds,
-    'push of 1 GiB, last PUT, s': lastSeconds,
-    'push of 1 GiB, CPU s': (await cpuSeconds(registry.pid)) - cpuBefore,
-    'push of 1 GiB, peak MiB': await peakMiB(registry.pid),
+    [`${name}, MB/s`]: (blob.mib * MIB) / 1e6 / seconds,
+    [`${name}, last PUT, s`]: lastSeconds,
+    [`${name}, CPU s`]: (await cpuSeconds(registry.pid)) - cpuBefore,
+    [`${name}, peak MiB`]: await peakMiB(registry.pid),
   }
 }
 
-/** As docker does: POST, one streamed PATCH, PUT. */
-async function pushBlob(registry: Registry, repository: string, mib: number, salt: string) {
+interface Blob {
+  mib: number
+  /** Makes it another one. */
+  salt: string
+  /** Left out: one streamed PATCH, as docker does it. */
+  chunkMib?: number
+}
+
+/** POST, PATCH, PUT. */
+async function pushBlob(registry: Registry, repository: string, { mib, salt, chunkMib }: Blob) {
   const first = Buffer.concat([Buffer.from(salt), BLOCK]).subarray(0, MIB)
   const hash = createHash('sha256').update(first)
   for (let n = 1; n < mib; n++) hash.update(BLOCK)
   const digest = `sha256:${hash.digest('hex')}`
-  async function* body() {
-    yield first
-    for (let n = 1; n < mib; n++) yield BLOCK
+  async function* body(from: number, to: number) {
+    for (let n = from; n < to; n++) yield n === 0 ? first : BLOCK
   }
   const beganAt = performance.now()
-  const location = await begin(registry, repository)
-  const patched = await send(registry, 'PATCH', location, body(), { 'content-type': 'application/octet-stream' })
+  let location = await begin(registry, repository)
+  for (let at = 0; at < mib; at += chunkMib ?? mib) {
+    const end = Math.min(mib, at + (chunkMib ?? mib))
+    const range = { 'content-range': `${at * MIB}-${end * MIB - 1}`, 'content-length': String((end - at) * MIB) }
+    const headers = { 'content-type': 'application/octet-stream', ...(chunkMib ? range : {}) }
+    location = (await send(registry, 'PATCH', location, body(at, end), headers)).location
+  }
   const lastAt = performance.now()
-  await send(registry, 'PUT', withDigest(patched.location, digest))
+  await send(registry, 'PUT', withDigest(location, digest))
   const endedAt = performance.now()
   return { seconds: (endedAt - beganAt) / 1000, lastSeconds: (endedAt - lastAt) / 1000 }
 }
@@ -227,5 +258,11 @@ async function send(
   if (!wanted.includes(answer.statusCode)) throw new Error(`${name}: ${method} ${path}: ${answer.statusCode} ${text}`)
   return { location: String(answer.headers.location ?? ''), text }
 }
+
+const ROWS = [
+  ['large', pushLarge],
+  ['chunks', pushChunks],
+  ['small', pushSmall],
+] as const
 
 await main()
