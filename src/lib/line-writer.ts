@@ -7,6 +7,8 @@ const RETRY_MS = 50
 /** Retries at the end of the process, when nothing else is left to do. */
 const LAST_RETRIES = 20
 
+const NOTHING = Buffer.alloc(0)
+
 export interface LineWriterDeps {
   /** File descriptor; it stays open. */
   fd: number
@@ -25,6 +27,8 @@ export class LineWriter {
   #waiting: string[] = []
   #waitingLength = 0
   #busy = false
+  /** What a full pipe has not taken yet, until it is tried again. */
+  #held: Buffer = NOTHING
   #lost = 0
 
   constructor(deps: LineWriterDeps) {
@@ -44,7 +48,8 @@ export class LineWriter {
 
   /** Writes what waits before it returns, for the end of the process: a second's patience with a full pipe. */
   flushSync(): void {
-    let rest = Buffer.from(this.#take().join(''))
+    let rest = Buffer.concat([this.#held, Buffer.from(this.#take().join(''))])
+    this.#held = NOTHING
     for (let retries = 0; rest.length > 0 && retries < LAST_RETRIES; ) {
       try {
         rest = rest.subarray(writeSync(this.#deps.fd, rest))
@@ -65,26 +70,36 @@ export class LineWriter {
 
   #gather(): void {
     this.#busy = true
-    setTimeout(() => this.#writeNext(), GATHER_MS)
+    // At the end of the process `flushSync` does it: nothing else need keep that waiting.
+    setTimeout(() => this.#writeNext(), GATHER_MS).unref()
   }
 
   #writeNext(): void {
     const lines = this.#take()
     this.#write(Buffer.from(lines.join('')), (written) => {
-      this.#busy = false
       if (!written) this.#lost += lines.length
       else if (this.#lost > 0) this.#tellOfLost()
+      this.#busy = false
       if (this.#waiting.length > 0) this.#gather()
     })
   }
 
   #write(bytes: Buffer, done: (written: boolean) => void): void {
     write(this.#deps.fd, bytes, (error, count) => {
-      if (error && isFull(error)) setTimeout(() => this.#write(bytes, done), RETRY_MS)
+      if (error && isFull(error)) this.#writeLater(bytes, done)
       else if (error) done(false)
       else if (count < bytes.length) this.#write(bytes.subarray(count), done)
       else done(true)
     })
+  }
+
+  #writeLater(bytes: Buffer, done: (written: boolean) => void): void {
+    this.#held = bytes
+    const again = () => {
+      this.#held = NOTHING
+      this.#write(bytes, done)
+    }
+    setTimeout(again, RETRY_MS).unref()
   }
 
   #tellOfLost(): void {

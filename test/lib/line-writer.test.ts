@@ -1,9 +1,12 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { LineWriter } from '../../src/lib/line-writer.js'
+
+const BUILT = join(import.meta.dirname, '../../dist/lib/line-writer.js')
 
 const folder = mkdtempSync(join(tmpdir(), 'line-writer-'))
 const opened: number[] = []
@@ -72,5 +75,60 @@ describe('LineWriter', () => {
     for (let n = 0; n < 100; n++) writer.write(line(n))
     writer.flushSync()
     expect(readFileSync(path, 'utf8')).toContain(lines(1, 100))
+  })
+
+  it('writes one after the other also once it has told of lost lines', async () => {
+    const { reading, writing } = pipe('told')
+    const writer = new LineWriter({
+      fd: writing,
+      limit: 100_000,
+      onLost: () => {
+        for (let n = 2_000; n < 2_800; n++) writer.write(line(n))
+      },
+    })
+    for (let n = 0; n < 1_001; n++) writer.write(line(n))
+    let read = ''
+    const piece = Buffer.alloc(8192)
+    const readOn = () => {
+      try {
+        read += piece.toString('utf8', 0, readSync(reading, piece))
+      } catch (error) {
+        expect((error as NodeJS.ErrnoException).code).toBe('EAGAIN')
+      }
+      // What is not written after the others comes between them.
+      writer.write(line(9_999))
+      return read.includes(line(2_799))
+    }
+    await expect.poll(readOn, { interval: 20, timeout: 20_000 }).toBe(true)
+    expect(read.startsWith(lines(0, 1_000))).toBe(true)
+    expect(read).toContain(lines(2_000, 2_800))
+  })
+
+  /** A process that writes 600 KB to a pipe that nobody reads yet. */
+  function writeMuch(end: string) {
+    const script = `
+      const { LineWriter } = await import(${JSON.stringify(BUILT)})
+      process.stdout._handle?.unref()
+      const writer = new LineWriter({ fd: 1, limit: 1e6, onLost: () => {} })
+      process.once('exit', () => writer.flushSync())
+      for (let n = 0; n < 6_000; n++) writer.write(String(n).padStart(99, '.') + '\\n')
+      ${end}`
+    return spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'pipe'] })
+  }
+
+  it('does not keep a process from ending whose output nobody reads', async () => {
+    const writing = writeMuch('')
+    expect(await once(writing, 'exit')).toEqual([0, null])
+  })
+
+  it('writes at the end of the process also what a full pipe has not taken', async () => {
+    const writing = writeMuch(`setTimeout(() => {
+      process.stderr.write('full')
+      process.exit()
+    }, 200)`)
+    await once(writing.stderr, 'data')
+    let read = ''
+    for await (const piece of writing.stdout) read += piece
+    expect(read === lines(0, 6_000)).toBe(true)
   })
 })
