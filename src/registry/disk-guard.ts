@@ -61,7 +61,7 @@ export class DiskGuard {
   }
 
   /**
-   * Runs work that writes, once more where room could be made for it: to be repeatable, then.
+   * Runs work that writes, a few times more where room could be made for it: to be repeatable, then.
    *
    * @throws {OciError} UNAVAILABLE with status 507; anything else as it was
    */

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, test } from 'vitest'
 import { MemorySource } from '../helpers/memory-source.js'
 import { readToClose, type Served, type ServeOptions, serve } from './serve.js'
@@ -14,6 +16,14 @@ afterEach(() => served.close())
 const outcomeOf = (text: string) => [Number(text.split(' ')[1]), /"code":"([A-Z_]+)"/.exec(text)?.[1]]
 const ask = async (target: string, method = 'GET') =>
   outcomeOf(await served.raw(`${method} ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`))
+
+/** Bytes that are in use. */
+function heapUsed(): number {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  return process.memoryUsage().heapUsed
+}
 
 describe('targets', () => {
   const name300 = `${'a'.repeat(150)}/${'b'.repeat(149)}`
@@ -42,6 +52,20 @@ describe('targets', () => {
     await start()
 
     expect(await ask(target)).toEqual([status, code])
+  })
+
+  test('of a path that was parsed nothing is kept of its query', async () => {
+    await start({ access: false })
+    const query = 'x'.repeat(15_000)
+    const askAll = async (from: number, to: number) => {
+      for (let n = from; n < to; n++) await fetch(`${served.url}/v2/library/app${n}/tags/list?${query}`)
+    }
+    await askAll(0, 100)
+    const before = heapUsed()
+
+    await askAll(100, 1100)
+
+    expect(heapUsed() - before).toBeLessThan(8_000_000)
   })
 
   test.each([

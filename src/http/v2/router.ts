@@ -41,7 +41,7 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
     handler: async (request, reply) => {
       reply.header('docker-distribution-api-version', 'registry/2.0')
       const { path, query } = splitTarget(request)
-      const endpoint = endpointOf(path)
+      const endpoint = endpointOf(path, request.raw.url)
       if (endpoint.kind === 'base') return ping(request, reply, services)
       if (endpoint.kind === 'catalog') {
         readOnly(request, reply)
@@ -61,13 +61,14 @@ export function registerV2(app: FastifyInstance, services: V2Services): void {
 }
 
 /** The same answers, without the work where a path was parsed lately. */
-function keeping(parse: (path: string) => Endpoint): (path: string) => Endpoint {
+function keeping(parse: (path: string) => Endpoint): (path: string, target: string | undefined) => Endpoint {
   const kept = new LRUCache<string, Endpoint>({ max: PATHS_LIMIT })
-  return (path) => {
+  return (path, target = '') => {
     const known = kept.get(path)
     if (known) return known
     const endpoint = parse(path)
-    if (path.length <= LONGEST_KEPT) kept.set(path, endpoint)
+    // What is cut out of a string keeps all of it in memory, a long query too.
+    if (target.length <= LONGEST_KEPT) kept.set(path, endpoint)
     return endpoint
   }
 }
