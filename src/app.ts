@@ -79,13 +79,12 @@ export async function buildApp(config: Config, log: Logger, now: () => number = 
   const canonical = (repository: Repository) => live.routes.nameOf(repository)
   const isImmutable: ReturnType<typeof immutableTags> = (...tag) => live.isImmutable(...tag)
   const parts = { ...storage, store, index: index.index, trusted, events, log, now }
-  const makeRoom = (bytes: number) => cache.eviction.makeRoom(bytes)
-  const local = new LocalRegistry({ ...parts, ...config.local, canonical, isImmutable, makeRoom, hot })
+  const segments = () => live.config.upstream.segments
+  const cache = await buildCache({ ...parts, config, segments, storage, hot })
+  const local = new LocalRegistry({ ...parts, ...config.local, canonical, isImmutable, room: cache.eviction, hot })
   const { changes } = local
   const garbage = new GarbageCollection({ ...parts, changes, isLocal, policy: () => live.config.gc })
   events.on('blob.collected', ({ digest }) => hot.delete(digest))
-  const segments = () => live.config.upstream.segments
-  const cache = await buildCache({ ...parts, config, segments, storage, hot })
   const { blobs, manifests } = cache
   const queue = new PrefetchQueue({
     concurrency: () => live.config.prefetch.concurrency,

@@ -13,13 +13,20 @@ const ATTEMPTS = 3
 /** Writes something, and can be repeated. */
 type Work = () => Promise<unknown>
 
+/** Whoever keeps what can be had again. */
+export interface RoomMaker {
+  /** In bytes, what it could give up. */
+  readonly sizeBytes: number
+  /** Gives up about so many bytes. @returns false when nothing went */
+  makeRoom(bytes: number): Promise<boolean>
+}
+
 export interface DiskGuardDeps {
   /** On the file system that is looked after. */
   folder: string
   /** Bytes that uploads leave free; 0: none, and the disk is never asked. */
   minFreeBytes: number
-  /** Gives up of what can be had again about so many bytes. @returns false when nothing went */
-  makeRoom: (bytes: number) => Promise<boolean>
+  room: RoomMaker
   now: () => number
   /** A request waits so long at most until room has been made. */
   patienceMs?: number
@@ -42,22 +49,25 @@ export class DiskGuard {
 
   /** Lets `bytes` through, to be written now. @throws {OciError} UNAVAILABLE (507) when they would use up the reserve */
   async take(bytes: number): Promise<void> {
-    await this.expect(bytes)
-    this.#room -= bytes
-  }
-
-  /**
-   * Looks whether there is room for `bytes` that are about to come, and has it made; promises nothing.
-   *
-   * @throws {OciError} UNAVAILABLE (507) when they would use up the reserve
-   */
-  async expect(bytes: number): Promise<void> {
     if (this.#deps.minFreeBytes === 0) return
     if (this.#isOutdated(bytes)) await this.#look()
     for (let attempt = 0; this.#room < bytes; attempt++) {
       if (attempt === ATTEMPTS || !(await this.#gain(bytes - this.#room))) throw fullDisk()
       await this.#look()
     }
+    this.#room -= bytes
+  }
+
+  /**
+   * Looks whether there is room for `bytes` that are said to come, or could be made. None is made for what is only said.
+   *
+   * @throws {OciError} UNAVAILABLE (507) when they would use up the reserve
+   */
+  async expect(bytes: number): Promise<void> {
+    const { minFreeBytes, room } = this.#deps
+    if (minFreeBytes === 0) return
+    if (this.#isOutdated(bytes)) await this.#look()
+    if (this.#room + room.sizeBytes < bytes) throw fullDisk()
   }
 
   /**
@@ -96,8 +106,8 @@ export class DiskGuard {
   }
 
   async #gain(lacking: number): Promise<boolean> {
-    const { makeRoom, patienceMs = PATIENCE_MS } = this.#deps
-    const making = makeRoom(lacking + AHEAD).then((gained) => gained || makeRoom(lacking))
+    const { room, patienceMs = PATIENCE_MS } = this.#deps
+    const making = room.makeRoom(lacking + AHEAD).then((gained) => gained || room.makeRoom(lacking))
     const patience = AbortSignal.timeout(patienceMs)
     try {
       return await abortable(making, patience)

@@ -14,7 +14,7 @@ import { Attachments } from './attachments.js'
 import { BlobDeletion } from './blob-deletion.js'
 import { BlobPlaces } from './blob-places.js'
 import { Directory } from './directory.js'
-import { DiskGuard } from './disk-guard.js'
+import { DiskGuard, type RoomMaker } from './disk-guard.js'
 import { FallbackTags, MadeIndexes } from './fallback-tags.js'
 import { type ContentMemory, LocalContent } from './local-content.js'
 import { LocalSource } from './local-source.js'
@@ -47,8 +47,8 @@ export interface LocalRegistryDeps {
   sparse: Sparse
   /** Bytes of the disk that uploads leave. */
   minFreeBytes: number
-  /** Gives up of what can be had again about so many bytes, for what is pushed. @returns false when nothing went */
-  makeRoom: (bytes: number) => Promise<boolean>
+  /** Gives up what can be had again for what is pushed. */
+  room: RoomMaker
   uploads: UploadSettings
   /** Whether a tag, once it is there, may be neither moved nor deleted. */
   isImmutable: (repository: Repository, tag: Tag) => boolean

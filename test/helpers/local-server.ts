@@ -73,7 +73,7 @@ export async function startLocalServer(
     ...SETTINGS,
     ...settings,
     isImmutable: immutableTags(immutable),
-    makeRoom: async () => false,
+    room: { sizeBytes: 0, makeRoom: async () => false },
     events,
     log,
     now,

@@ -1,13 +1,17 @@
 import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
-import { DiskGuard, type DiskGuardDeps } from '../../src/registry/disk-guard.js'
+import { DiskGuard, type DiskGuardDeps, type RoomMaker } from '../../src/registry/disk-guard.js'
 
 const MIB = 1024 * 1024
 /** More than any disk has. */
 const EVERYTHING = 2 ** 60
 
-const guarded = (deps: Partial<DiskGuardDeps>) =>
-  new DiskGuard({ folder: tmpdir(), minFreeBytes: EVERYTHING, makeRoom: async () => false, now: Date.now, ...deps })
+type Deps = Partial<Omit<DiskGuardDeps, 'room'> & RoomMaker>
+
+const guarded = ({ sizeBytes = 0, makeRoom = async () => false, ...deps }: Deps) => {
+  const room = { sizeBytes, makeRoom }
+  return new DiskGuard({ folder: tmpdir(), minFreeBytes: EVERYTHING, room, now: Date.now, ...deps })
+}
 
 const noRoom = () => Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }))
 
@@ -38,9 +42,16 @@ test('room that was made and taken by others is asked for a few times more, and 
     return true
   }
 
-  await expect(guarded({ makeRoom }).expect(1)).rejects.toMatchObject({ status: 507 })
+  await expect(guarded({ makeRoom }).take(1)).rejects.toMatchObject({ status: 507 })
 
   expect(asked).toBe(3)
+})
+
+test('what is only said to come makes no room, and is refused where none could be made', async () => {
+  const makeRoom = () => expect.unreachable() as never
+
+  await guarded({ makeRoom, sizeBytes: 2 * EVERYTHING }).expect(MIB)
+  await expect(guarded({ makeRoom, sizeBytes: MIB }).expect(2 * MIB)).rejects.toMatchObject({ status: 507 })
 })
 
 test.each([

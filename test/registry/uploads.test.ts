@@ -30,7 +30,12 @@ const make = ({ limit = 3, perClient = 0 } = {}) =>
       },
     }),
     link: (repository, digest) => new RepositoryLinks({ repository, driver: storage.driver }).addBlob(digest),
-    guard: new DiskGuard({ folder: folder.path, minFreeBytes: 0, makeRoom: async () => false, now: () => clock }),
+    guard: new DiskGuard({
+      folder: folder.path,
+      minFreeBytes: 0,
+      room: { sizeBytes: 0, makeRoom: async () => false },
+      now: () => clock,
+    }),
     now: () => clock,
     expireMs: DAY_MS,
     perClient,
