@@ -8,7 +8,7 @@ import { digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import { RegistryUpstream } from '../helpers/registry-upstream.js'
 import { BenchMirror, percentile } from './bench-mirror.js'
-import { cpuSeconds, forgetPeak, peakMiB } from './server-costs.js'
+import { cpuSeconds, forgetPeak, peakMiB } from './process-tree.js'
 
 /**
  * `npm run bench:push`: the registry half against Debian's docker-registry (2.8), the two in turn in one run, medians as

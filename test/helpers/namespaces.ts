@@ -7,11 +7,13 @@ import { join } from 'node:path'
 import { attempt } from './process.js'
 
 export interface IsolatedRun {
-  /** As in `npm run test:NAME` and `test/NAME/vitest.config.ts`. */
+  /** As in `npm run test:NAME` and `test/NAME/vitest.config.ts`; for messages and folders where there is another command. */
   name: string
+  /** Arguments of Node; default: vitest with the arguments of this process. */
+  command?: readonly string[]
   /** Program and Debian package of everything that a run needs; .ci/run installs the same packages. */
   needed: Record<string, string>
-  /** Further variables for the run's setup file, found out before it starts. */
+  /** Further variables for the run, found out before it starts, outside of the namespaces. */
   environment?: () => Promise<Record<string, string>>
 }
 
@@ -19,7 +21,7 @@ export interface IsolatedRun {
 const OWN: Record<string, string> = { unshare: 'util-linux', setpriv: 'util-linux', ip: 'iproute2' }
 
 /**
- * Starts vitest, with the arguments of this process, as root in private network, mount and process namespaces: the kernel
+ * Starts vitest, or another command of Node, as root in private network, mount and process namespaces: the kernel
  * ends every process, mount and link of a run with it, also when it is killed. The run's folder, which is removed at the
  * end, is handed over in ENTREPOT_RUN_ROOT. The end of the process is its result.
  */
@@ -30,8 +32,8 @@ export async function runIsolated(options: IsolatedRun): Promise<void> {
   })
 }
 
-async function start({ name, needed, environment = async () => ({}) }: IsolatedRun): Promise<number> {
-  if (process.getuid?.() !== 0) throw new Error(`test:${name} makes namespaces of its own: run it as root`)
+async function start({ name, command, needed, environment = async () => ({}) }: IsolatedRun): Promise<number> {
+  if (process.getuid?.() !== 0) throw new Error(`${name} makes namespaces of its own: run it as root`)
   await refuseMissing({ ...OWN, ...needed })
   const more = await environment()
   const prefix = `entrepot-${name}-run-`
@@ -39,7 +41,8 @@ async function start({ name, needed, environment = async () => ({}) }: IsolatedR
   const root = await mkdtemp(join(tmpdir(), prefix))
   await writeFile(join(root, 'owner'), String(process.pid))
   try {
-    return await runVitest(`test/${name}/vitest.config.ts`, { ...more, ENTREPOT_RUN_ROOT: root })
+    const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', `test/${name}/vitest.config.ts`]
+    return await runNode(command ?? [...vitest, ...process.argv.slice(2)], { ...more, ENTREPOT_RUN_ROOT: root })
   } finally {
     await rm(root, { recursive: true, force: true })
   }
@@ -65,13 +68,12 @@ async function removeStale(prefix: string): Promise<void> {
   }
 }
 
-async function runVitest(config: string, env: Record<string, string>): Promise<number> {
-  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', config, ...process.argv.slice(2)]
+async function runNode(command: readonly string[], env: Record<string, string>): Promise<number> {
   const child = spawn(
     'setpriv',
     [
       ...['--pdeathsig', 'KILL', 'unshare', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'],
-      ...[process.execPath, ...vitest],
+      ...[process.execPath, ...command],
     ],
     { stdio: 'inherit', cwd: join(import.meta.dirname, '../..'), env: { ...process.env, ...env } },
   )

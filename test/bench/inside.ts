@@ -1,0 +1,61 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type BenchOptions, benchOptions, isWanted } from './options.js'
+import { putIntoReadme } from './readme.js'
+import { asMarkdown, comparison, inColumns, isMet, measured, tableOf } from './report.js'
+import { type Run, readRun } from './results.js'
+import { ROWS } from './rows.js'
+import { type Bench, runStage } from './stage.js'
+import { STAGES } from './stages.js'
+import { enterWorld, newRun } from './world.js'
+
+/** After so many seconds no further round begins; what is under way comes to its end. */
+const LIMIT = { full: 570, quick: 165 }
+const ROOT = join(import.meta.dirname, '../..')
+
+async function main(options: BenchOptions): Promise<boolean> {
+  const run = options.from ? await readRun(options.from) : await measure(options)
+  console.log(inColumns(tableOf(run)))
+  console.log(`\n${describe(run)}\n${run.notes.map((note) => `- ${note}`).join('\n')}`)
+  if (options.compare) console.log(`\n${inColumns(comparison(run, await readRun(options.compare)))}`)
+  if (!options.from)
+    await write(run, options.out ?? join(ROOT, 'bench-results', `${run.date.replace(/\W/g, '-')}.json`))
+  if (options.readme) await putIntoReadme(join(ROOT, 'README.md'), `${asMarkdown(tableOf(run))}\n\n${describe(run)}`)
+  return measured(run).every((row) => isMet(run, row))
+}
+
+async function measure({ quick = false, only }: BenchOptions): Promise<Run> {
+  const began = performance.now()
+  const run = await newRun()
+  const bench: Bench = {
+    ...(await enterWorld()),
+    quick,
+    node: [],
+    wants: () => true,
+    note: (text) => void run.notes.push(text),
+  }
+  const endsAt = began + LIMIT[quick ? 'quick' : 'full'] * 1000
+  const wanted = new Set(ROWS.filter((row) => isWanted(row, only)).map(({ id }) => id))
+  const groups = new Set(ROWS.filter(({ id }) => wanted.has(id)).map(({ group }) => group))
+  const stages = STAGES.filter(({ group }) => groups.has(group))
+  for (const [n, stage] of stages.entries()) {
+    const shares = stages.slice(n).reduce((sum, { share }) => sum + share, 0)
+    const until = performance.now() + ((endsAt - performance.now()) * stage.share) / shares
+    await runStage(stage, bench, run, { row: (id) => wanted.has(id), until })
+  }
+  bench.note(`${Math.round((performance.now() - began) / 1000)} s in all`)
+  return run
+}
+
+async function write(run: Run, file: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true })
+  await writeFile(file, JSON.stringify(run, undefined, 1))
+  console.log(`\nsamples: ${file}`)
+}
+
+function describe({ date, machine, commit, versions }: Run): string {
+  const list = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
+  return `${date}, commit ${commit}; ${machine}; ${list.join(', ')}.`
+}
+
+process.exitCode = (await main(benchOptions(process.argv.slice(2)))) ? 0 : 1

@@ -1,0 +1,78 @@
+import type { Load } from './load.js'
+import type { Programs } from './programs.js'
+import { addFigures, type Figures, type Run } from './results.js'
+import type { Group } from './rows.js'
+import type { ServerName } from './servers.js'
+
+/** What every stage is given. */
+export interface Bench {
+  /** For everything that is written; the run removes it. */
+  folder: string
+  load: Load
+  programs: Programs
+  quick: boolean
+  /** Whether that one is measured. */
+  wants(server: ServerName): boolean
+  /** Tells the reader of this run's table something. */
+  note(text: string): void
+  /** Further arguments of Node for our server: how it is profiled. */
+  node: readonly string[]
+}
+
+/** Several rows that one measurement brings. */
+export interface Case {
+  rows: readonly string[]
+  servers: readonly ServerName[]
+  /** At most; default: as many as the run has. */
+  rounds?: number
+  measure(server: ServerName): Promise<Figures>
+}
+
+export interface OpenStage {
+  cases: readonly Case[]
+  close(): Promise<void>
+}
+
+/** Cases that share running servers or content. */
+export interface Stage {
+  group: Group
+  /** Of the time of a run, in proportion to the others: a quick one has less, and one of few groups more for each. */
+  share: number
+  rounds: { full: number; quick: number }
+  open(bench: Bench): Promise<OpenStage>
+}
+
+interface Wanted {
+  row(id: string): boolean
+  /** When no further round may begin, by `performance.now()`. */
+  until: number
+}
+
+/** Measures one stage in rounds, in each case the servers one after the other, their order turned each round. */
+export async function runStage(stage: Stage, bench: Bench, run: Run, wanted: Wanted): Promise<void> {
+  const opened = await stage.open(bench)
+  try {
+    const cases = opened.cases.filter(({ rows }) => rows.some(wanted.row))
+    const rounds = stage.rounds[bench.quick ? 'quick' : 'full']
+    for (let round = 0; round < rounds; round++) {
+      for (const each of cases) {
+        if (round > 0 && (performance.now() > wanted.until || round >= (each.rounds ?? rounds))) continue
+        await measure(each, { round, run, bench, wanted })
+      }
+    }
+  } finally {
+    await opened.close()
+  }
+}
+
+async function measure(
+  { rows, servers, measure }: Case,
+  { round, run, bench, wanted }: { round: number; run: Run; bench: Bench; wanted: Wanted },
+): Promise<void> {
+  const some = servers.filter(bench.wants)
+  for (const server of round % 2 === 0 ? some : some.toReversed()) {
+    const figures = await measure(server)
+    addFigures(run, server, Object.fromEntries(Object.entries(figures).filter(([row]) => wanted.row(row))))
+  }
+  process.stderr.write(`round ${round + 1}: ${rows.join(', ')}\n`)
+}
