@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { runIsolated } from '../helpers/namespaces.js'
 import { benchOptions } from './options.js'
-import { buildPrograms, NEEDED } from './programs.js'
+import { benchPrograms, NEEDED } from './programs.js'
 
 /**
  * `npm run bench`, as root: looks at the arguments, builds what the Go client builds, and measures in namespaces of its own
@@ -13,8 +13,5 @@ await runIsolated({
   name: 'bench',
   command: ['--import', 'tsx', join(import.meta.dirname, 'inside.ts'), ...args],
   needed: NEEDED,
-  environment: async () => {
-    const { load, distribution } = await buildPrograms()
-    return { ENTREPOT_BENCH_LOAD: load, ENTREPOT_BENCH_DISTRIBUTION: distribution }
-  },
+  environment: benchPrograms,
 })

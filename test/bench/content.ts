@@ -5,6 +5,7 @@ import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import type { Target } from './load.js'
 
 export const MIB = 1024 * 1024
+export const GIB = 1024 * MIB
 const REPOSITORY = 'library/bench'
 const LAYER = 'application/vnd.oci.image.layer.v1.tar'
 const CONFIG = 'application/vnd.oci.image.config.v1+json'

@@ -1,17 +1,15 @@
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
 import { run } from '../helpers/process.js'
-import { Content, type Image, type Item, MIB } from './content.js'
-import type { GetJob, Load, Target } from './load.js'
+import { ALL, startCached } from './cached-servers.js'
+import { Content, GIB, type Image, type Item, MIB } from './content.js'
+import type { GetJob, Target } from './load.js'
 import { cpuSeconds } from './process-tree.js'
 import type { Figures } from './results.js'
-import { type Server, type ServerName, StaticNginx, startEntrepot, startRegistry } from './servers.js'
+import type { Server, ServerName } from './servers.js'
 import type { Bench, Case, Stage } from './stage.js'
 
-const GIB = 1024 * MIB
 const ACCEPT = MEDIA_TYPES.ociManifest
-const ALL: readonly ServerName[] = ['entrepot', 'proxy', 'registry', 'distribution', 'nginx']
 
 interface HotContent {
   large: Item[]
@@ -39,12 +37,13 @@ export const hot: Stage = {
     const folder = join(bench.folder, 'hot')
     const files = new Content(join(folder, 'content'))
     const content = await makeContent(files)
-    const upstream = await StaticNginx.start({ folder: join(folder, 'upstream'), content: files })
-    const servers = await startServers({ bench, folder, files, upstream, content })
+    const { image, large, mebibytes, small, huge } = content
+    const items = [image.byTag, image.byDigest, ...image.blobs, ...large, ...mebibytes, ...small, huge]
+    const { servers, stop } = await startCached({ bench, folder, files, items })
     const opened = { bench, content, servers }
     await warm(opened)
     await proveLoad(opened)
-    return { cases: casesOf(opened), close: () => stopAll([...servers.values(), upstream]) }
+    return { cases: casesOf(opened), close: stop }
   },
 }
 
@@ -56,63 +55,12 @@ async function makeContent(files: Content): Promise<HotContent> {
   return { large, mebibytes, small, huge: await files.blob(512 * MIB), image }
 }
 
-interface Starting {
-  bench: Bench
-  folder: string
-  files: Content
-  upstream: StaticNginx
-  content: HotContent
-}
-
-async function startServers({ bench, folder, files, upstream, content }: Starting): Promise<Opened['servers']> {
-  const { distribution } = bench.programs
-  const at = (name: ServerName) => ({ folder: join(folder, name) })
-  const remote = upstream.url
-  const servers = new Map<ServerName, Server>()
-  const add = async (name: ServerName, starting: () => Promise<Server>) => {
-    if (!bench.wants(name)) return
-    const server = await starting()
-    servers.set(name, server)
-    await fill(bench.load, server, content)
-  }
-  await add('entrepot', () => startEntrepot({ ...at('entrepot'), upstreams: [remote], node: bench.node }))
-  await add('proxy', () => startRegistry({ ...at('proxy'), program: 'docker-registry', remote }))
-  // What the proxy has stored is a registry's storage.
-  const storage = join(folder, 'proxy', 'storage')
-  await add('registry', () => startRegistry({ ...at('registry'), program: 'docker-registry', storage }))
-  await add('distribution', () => startRegistry({ ...at('distribution'), program: distribution, remote }))
-  await add('nginx', () => StaticNginx.start({ ...at('nginx'), content: files }))
-  return servers
-}
-
-/** Has everything fetched and stored, and looks at all digests, when it is fetched and when it comes from the cache. */
-async function fill(load: Load, { port }: Server, content: HotContent): Promise<void> {
-  const { image, large, mebibytes, small, huge } = content
-  const targets = [image.byTag, image.byDigest, ...image.blobs, ...large, ...mebibytes, ...small, huge]
-  const job: GetJob = { targets, connections: 4, threads: 2, requests: targets.length, accept: ACCEPT, check: true }
-  await load.get(port, job)
-  for (const item of [huge, ...large, ...mebibytes]) await stored(port, item)
-  await load.get(port, job)
-}
-
 /** JavaScript is slow at first. */
 async function warm({ bench, content, servers }: Opened): Promise<void> {
-  const port = servers.get('entrepot')!.port
-  for (const job of Object.values(jobsOf(content))) await bench.load.get(port, { ...job, seconds: 0.5 })
-}
-
-/**
- * docker-registry stores a blob beside sending it, gives no ranges until it has, and gives up if the client was served first:
- * then it must be asked again.
- */
-async function stored(port: number, item: Item): Promise<void> {
-  for (let tries = 0; tries < 20; tries++) {
-    const answer = await fetch(`http://127.0.0.1:${port}${item.path}`, { headers: { range: 'bytes=0-0' } })
-    for await (const _ of answer.body ?? []);
-    if (answer.status === 206) return
-    await sleep(500)
+  const { port } = servers.get('entrepot')!
+  for (const [row, job] of Object.entries(jobsOf(content))) {
+    if (bench.wantsRow(row)) await bench.load.get(port, { ...job, seconds: 0.5 })
   }
-  throw new Error(`${item.path} does not come into the cache`)
 }
 
 /** What is downloaded, by the row that it is for. */
@@ -199,6 +147,7 @@ async function proveLoad({ bench, content, servers }: Opened): Promise<void> {
   if (!nginx) return
   const jobs = jobsOf(content)
   for (const row of ['hot-64m', 'hot-1m', 'hot-4k', 'hot-tag'] as const) {
+    if (!bench.wantsRow(row)) continue
     const job = { ...jobs[row], seconds: 0.5 }
     const one = await bench.load.get(nginx.port, job)
     const half = { ...job, connections: job.connections / 2 }
@@ -216,8 +165,4 @@ async function proveLoad({ bench, content, servers }: Opened): Promise<void> {
 async function wrkRate({ port }: Server, { path }: Item): Promise<number> {
   const { stdout } = await run('wrk', ['-t1', '-c64', '-d1s', `http://127.0.0.1:${port}${path}`])
   return Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)?.[1])
-}
-
-async function stopAll(servers: readonly Server[]): Promise<void> {
-  for (const server of servers) await server.stop()
 }

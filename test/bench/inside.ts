@@ -27,21 +27,23 @@ async function main(options: BenchOptions): Promise<boolean> {
 async function measure({ quick = false, only }: BenchOptions): Promise<Run> {
   const began = performance.now()
   const run = await newRun()
+  const rows = ROWS.filter((row) => isWanted(row, only))
+  const wanted = new Set(rows.map(({ id }) => id))
+  const groups = new Set(rows.map(({ group }) => group))
   const bench: Bench = {
     ...(await enterWorld()),
     quick,
     node: [],
     wants: () => true,
+    wantsRow: (id) => wanted.has(id),
     note: (text) => void run.notes.push(text),
   }
   const endsAt = began + LIMIT[quick ? 'quick' : 'full'] * 1000
-  const wanted = new Set(ROWS.filter((row) => isWanted(row, only)).map(({ id }) => id))
-  const groups = new Set(ROWS.filter(({ id }) => wanted.has(id)).map(({ group }) => group))
   const stages = STAGES.filter(({ group }) => groups.has(group))
   for (const [n, stage] of stages.entries()) {
     const shares = stages.slice(n).reduce((sum, { share }) => sum + share, 0)
     const until = performance.now() + ((endsAt - performance.now()) * stage.share) / shares
-    await runStage(stage, bench, run, { row: (id) => wanted.has(id), until })
+    await runStage(stage, bench, run, until)
   }
   bench.note(`${Math.round((performance.now() - began) / 1000)} s in all`)
   return run

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { run } from '../helpers/process.js'
 
@@ -75,22 +75,31 @@ export class Load {
     return this.#run('push', { ...job, port })
   }
 
+  /** Downloads beside something else, until it is stopped or has all. */
+  background(port: number, job: GetJob): { stop(): Promise<void> } {
+    const child = spawn(this.#program, ['get'], { stdio: ['pipe', 'ignore', 'inherit'] })
+    child.stdin.end(JSON.stringify({ method: 'GET', ...job, port }))
+    return { stop: () => end(child) }
+  }
+
   /** A proxy to a port of this machine whose answers together come at so many bytes a second. */
   async limit(port: number, bytesPerSecond: number): Promise<{ port: number; stop(): Promise<void> }> {
     const child = spawn(this.#program, ['limit', `127.0.0.1:${port}`, String(bytesPerSecond)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
-    const ended = once(child, 'exit')
     const [line] = (await once(child.stdout, 'data')) as [Buffer]
-    const stop = async () => {
-      child.kill('SIGKILL')
-      await ended
-    }
-    return { port: Number(line.toString()), stop }
+    return { port: Number(line.toString()), stop: () => end(child) }
   }
 
   async #run<Result>(command: string, job: object): Promise<Result> {
     const { stdout } = await run(this.#program, [command], { stdin: JSON.stringify(job), timeoutMs: 200_000 })
     return JSON.parse(stdout) as Result
   }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = once(child, 'exit')
+  child.kill('SIGKILL')
+  await ended
 }

@@ -1,4 +1,5 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Ticks of /proc/<pid>/stat in a second (`getconf CLK_TCK` on Linux). */
 const TICKS = 100
@@ -12,6 +13,16 @@ export async function cpuSeconds(pid: number): Promise<number> {
     for (const at of one === pid ? [11, 12, 13, 14] : [11, 12]) ticks += Number(fields?.[at] ?? 0)
   }
   return ticks / TICKS
+}
+
+/** Resolves when nothing is done any more, within 5 s: what a server does after its answer is its cost all the same. */
+export async function whenIdle(pid: number): Promise<void> {
+  for (let [tries, before] = [0, -1]; tries < 50; tries++) {
+    const now = await cpuSeconds(pid)
+    if (now - before < 1.5 / TICKS) return
+    before = now
+    await sleep(100)
+  }
 }
 
 /** The most memory that a process and all below it have had resident since `forgetPeak`, each at its own moment, MiB. */

@@ -24,11 +24,23 @@ export interface Programs {
   distribution: string
 }
 
+/** What `bench.ts` hands over to the run; `programsOf` reads it. */
+export async function benchPrograms(): Promise<Record<string, string>> {
+  const { load, distribution } = await build()
+  return { ENTREPOT_BENCH_LOAD: load, ENTREPOT_BENCH_DISTRIBUTION: distribution }
+}
+
+/** @returns undefined where nothing was handed over */
+export function programsOf(environment: Record<string, string | undefined>): Programs | undefined {
+  const { ENTREPOT_BENCH_LOAD: load, ENTREPOT_BENCH_DISTRIBUTION: distribution } = environment
+  return load && distribution ? { load, distribution } : undefined
+}
+
 /**
  * Builds them, where modules can be had: some seconds, and once some minutes for distribution, whose sum the Go client checks.
  * Kept between runs in a folder under the temporary folder.
  */
-export async function buildPrograms(): Promise<Programs> {
+async function build(): Promise<Programs> {
   const cache = join(tmpdir(), 'entrepot-bench-cache')
   await mkdir(cache, { recursive: true })
   const sources = (await readdir(SOURCES)).filter((name) => name.endsWith('.go')).sort()

@@ -21,7 +21,7 @@ export interface Row {
 }
 
 /** One pattern of `--only` chooses it whole; each is a file of its own. */
-export const GROUPS = ['hot'] as const
+export const GROUPS = ['hot', 'cold', 'memory', 'start', 'mirrors', 'push', 'clients', 'busy'] as const
 export type Group = (typeof GROUPS)[number]
 
 const proxy = (must?: number, stretch?: number): Goal => ({ over: 'proxy', ...bounds(must, stretch) })
@@ -57,6 +57,57 @@ const TABLE: Record<Group, Line[]> = {
     ['hot-head', 'HEAD of a manifest, 64 connections', 'req/s', 'more', proxy(36, 70), nginx()],
     ['mixed-p99', 'mixed: manifest p99 beside 8 downloads', 'ms', 'less', proxy(0.1, 0.04), itself(25, 3), nginx()],
     ['mixed', 'mixed: 8 downloads beside manifests', 'GiB/s', 'more', proxy(2.5, 3), nginx()],
+  ],
+  cold: [
+    ['cold-512m', '512 MiB', 'MiB/s', 'more', proxy(0.9, 1.5), nginx()],
+    ['cold-512m-cpu', '512 MiB, CPU', 's/GiB', 'less', proxy(0.9, 0.5), nginx()],
+    ['cold-8x64m', '8 different 64 MiB at once', 'MiB/s', 'more', proxy(1.3, 2), nginx()],
+    ['cold-8x64m-cpu', '8 different 64 MiB at once, CPU', 's/GiB', 'less', proxy(0.9, 0.5), nginx()],
+    ['cold-64x1m', '64 different 1 MiB, 8 at once', 'MiB/s', 'more', proxy(1.5, 2.5), nginx()],
+    ['cold-64x1m-cpu', '64 different 1 MiB, 8 at once, CPU', 's/GiB', 'less', proxy(), nginx()],
+    ['cold-ttfb', 'added to the time to first byte, 1 MiB', 'ms', 'less', itself(5, 2), proxy(0.7)],
+    ['cold-32', '32 clients, the same 256 MiB', 'MiB/s', 'more', proxy(2, 2.5), nginx()],
+    ['cold-32-bytes', '32 clients, the same 256 MiB: upstream bytes over its size', '', 'less', itself(1), proxy()],
+    ['cold-32-limited', "32 clients, each one's rate over a limited upstream's", '', 'more', itself(0.9, 0.97)],
+    ['cold-slow', '7 readers of 64 MiB beside one of 4 MiB/s', 's', 'less', proxy(2.5, 1)],
+  ],
+  memory: [
+    ['memory-64', '64 downloads of 64 MiB, peak', 'MiB', 'less', proxy(0.33, 0.15), itself(256, 100), nginx()],
+    ['memory-200', '200 readers at 1 MiB/s, peak', 'MiB', 'less', proxy(0.18, 0.1), nginx()],
+  ],
+  start: [
+    ['start', 'exec to the first 200', 'ms', 'less', proxy(undefined, 10), nginx()],
+    ['start-1m', 'more with 1,000,000 blobs', 'ms', 'less', itself(250)],
+    ['touch', 'noting a use, of 1,000,000 blobs', 'us', 'less', itself(15)],
+  ],
+  mirrors: [
+    ['mirrors-2', '2 x 5 MB/s, 1 connection each, over one', 'x', 'more', itself(1.7)],
+    ['mirrors-4', '4 x 5 MB/s, 1 connection each, over one', 'x', 'more', itself(3.2)],
+    ['mirrors-4x4', '4 x 5 MB/s, 4 connections each, over one', 'x', 'more', itself(9)],
+    ['mirrors-unequal', '5, 5, 5 and 1 MB/s, of the sum', '', 'more', itself(0.8)],
+    ['mirrors-bytes', 'upstream bytes over the size, at most', '', 'less', itself(undefined, 1)],
+    ['line-8', 'cold 64 MiB, 4 mirrors, 40 ms and 8 MB/s a connection', 'MiB/s', 'more', proxy(9, 13)],
+    ['line-4', 'cold 64 MiB, 4 mirrors, 50 ms and 4 MB/s a connection', 's', 'less', proxy(0.12)],
+    ['hedge', 'manifests p95, more with one of two mirrors stalled', 'ms', 'less', itself(250)],
+  ],
+  push: [
+    ['push-256m', '256 MiB in one piece', 'MiB/s', 'more', registry(1.5, 2.4)],
+    ['push-256m-cpu', '256 MiB in one piece, CPU', 's/GiB', 'less', registry(1, 0.6)],
+    ['push-256m-peak', '256 MiB in one piece, peak memory', 'MiB', 'less', registry()],
+    ['push-last', '256 MiB in one piece, its last PUT', 'ms', 'less', registry()],
+    ['push-chunks', '256 MiB in chunks of 8 MiB', 'MiB/s', 'more', registry(1.5, 2.4)],
+    ['push-small', 'small images, 8 at once', 'images/s', 'more', registry(1.5, 2.5)],
+    ['push-small-cpu', 'small images, CPU', 'ms/image', 'less', registry()],
+    ['list-tags', 'list of 10,000 tags', 'ms', 'less', registry()],
+    ['list-catalog', 'page of 1,000 of a catalog of 2,000', 'ms', 'less', registry()],
+  ],
+  clients: [
+    ['skopeo-cold', 'skopeo copy of 200 MB, cold', 's', 'less', proxy(1, 0.9), nginx(1.15)],
+    ['skopeo-hot', 'skopeo copy of 200 MB, hot', 's', 'less', proxy(1), nginx(1.05)],
+  ],
+  busy: [
+    ['loop-p99', '8 downloads, 2 fills, 64 manifest clients: event loop delay, p99', 'ms', 'less', itself(20)],
+    ['loop-max', '8 downloads, 2 fills, 64 manifest clients: event loop delay, most', 'ms', 'less'],
   ],
 }
 

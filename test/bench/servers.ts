@@ -1,8 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { stringify } from 'yaml'
-import { Daemon } from '../helpers/process.js'
-import { answers } from '../helpers/registry-upstream.js'
+import { Daemon, tail } from '../helpers/process.js'
 import { freePort } from '../helpers/server-process.js'
 import type { Content } from './content.js'
 
@@ -13,6 +14,8 @@ export type ServerName = 'entrepot' | 'proxy' | 'registry' | 'distribution' | 'n
 export interface Server {
   readonly port: number
   readonly pid: number
+  /** From its exec to the first answer with status 200, milliseconds. */
+  readonly startedMs: number
   stop(): Promise<void>
 }
 
@@ -26,6 +29,8 @@ const MAIN = join(import.meta.dirname, '../../dist/main.js')
 export interface EntrepotOptions extends Place {
   /** In order; the last one is the origin. Absent: an address at which nobody listens. */
   upstreams?: readonly string[]
+  /** Further keys of mirrors.yaml, for rows that are about them. */
+  settings?: object
   /** Arguments of Node itself. */
   node?: readonly string[]
   env?: Record<string, string>
@@ -33,7 +38,7 @@ export interface EntrepotOptions extends Place {
 
 /** As `npm start` starts it, in its default configuration but for address, storage and upstreams: with its request log. */
 export async function startEntrepot(options: EntrepotOptions): Promise<Server> {
-  const { folder, upstreams = ['http://127.0.0.1:9'], node = [], env = {} } = options
+  const { folder, upstreams = ['http://127.0.0.1:9'], settings, node = [], env = {} } = options
   const port = await freePort()
   const list = upstreams.map((url, n) => ({
     name: `m${n}`,
@@ -44,6 +49,7 @@ export async function startEntrepot(options: EntrepotOptions): Promise<Server> {
     server: { listen: `127.0.0.1:${port}` },
     storage: { path: join(folder, 'data') },
     registries: { 'docker.io': { upstreams: list } },
+    ...settings,
   }
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'mirrors.yaml'), stringify(config))
@@ -84,12 +90,14 @@ export async function startRegistry({ folder, program, remote, storage }: Regist
 export class StaticNginx implements Server {
   readonly port: number
   readonly pid: number
+  readonly startedMs: number
   readonly stop: () => Promise<void>
   readonly #log: string
 
-  private constructor({ port, pid, stop }: Server, log: string) {
+  private constructor({ port, pid, startedMs, stop }: Server, log: string) {
     this.port = port
     this.pid = pid
+    this.startedMs = startedMs
     this.stop = stop
     this.#log = log
   }
@@ -179,10 +187,35 @@ async function start({
   command: [program = '', ...args],
   env,
 }: Place & { port: number; command: string[]; env: Record<string, string> }): Promise<Server> {
+  const beganAt = performance.now()
   const daemon = Daemon.start(program, args, { cwd: folder, env, logFile: join(folder, 'server.log') })
-  await daemon.until(() => answers(`http://127.0.0.1:${port}/v2/`))
+  await firstAnswer(daemon, port)
+  const startedMs = performance.now() - beganAt
   const stop = async () => {
     await daemon.stop()
   }
-  return { port, pid: daemon.pid, stop }
+  return { port, pid: daemon.pid, startedMs, stop }
+}
+
+/** @throws when it ends before it answers, or does not answer within 30 seconds */
+async function firstAnswer(daemon: Daemon, port: number): Promise<void> {
+  const deadline = performance.now() + 30_000
+  while (!(await answersWell(port))) {
+    if (!daemon.running) throw new Error(`a server of the bench ended at once:\n${tail(daemon.log())}`)
+    if (performance.now() > deadline) throw new Error(`a server of the bench does not answer:\n${tail(daemon.log())}`)
+    await sleep(1)
+  }
+}
+
+/** Over a bare socket, so that asking again and again costs the server that is starting little. */
+function answersWell(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => void socket.write('GET /v2/ HTTP/1.1\r\nHost: bench\r\n\r\n'))
+    socket.on('data', (head) => {
+      resolve(head.subarray(0, 12).toString().endsWith(' 200'))
+      socket.destroy()
+    })
+    socket.on('error', () => resolve(false))
+    socket.on('close', () => resolve(false))
+  })
 }

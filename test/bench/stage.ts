@@ -13,6 +13,7 @@ export interface Bench {
   quick: boolean
   /** Whether that one is measured. */
   wants(server: ServerName): boolean
+  wantsRow(id: string): boolean
   /** Tells the reader of this run's table something. */
   note(text: string): void
   /** Further arguments of Node for our server: how it is profiled. */
@@ -42,22 +43,19 @@ export interface Stage {
   open(bench: Bench): Promise<OpenStage>
 }
 
-interface Wanted {
-  row(id: string): boolean
-  /** When no further round may begin, by `performance.now()`. */
-  until: number
-}
-
-/** Measures one stage in rounds, in each case the servers one after the other, their order turned each round. */
-export async function runStage(stage: Stage, bench: Bench, run: Run, wanted: Wanted): Promise<void> {
+/**
+ * Measures one stage in rounds, in each case the servers one after the other, their order turned each round.
+ * @param until when no further round may begin, by `performance.now()`
+ */
+export async function runStage(stage: Stage, bench: Bench, run: Run, until: number): Promise<void> {
   const opened = await stage.open(bench)
   try {
-    const cases = opened.cases.filter(({ rows }) => rows.some(wanted.row))
+    const cases = opened.cases.filter(({ rows }) => rows.some(bench.wantsRow))
     const rounds = stage.rounds[bench.quick ? 'quick' : 'full']
     for (let round = 0; round < rounds; round++) {
       for (const each of cases) {
-        if (round > 0 && (performance.now() > wanted.until || round >= (each.rounds ?? rounds))) continue
-        await measure(each, { round, run, bench, wanted })
+        if (round > 0 && (performance.now() > until || round >= (each.rounds ?? rounds))) continue
+        await measure(each, { round, run, bench })
       }
     }
   } finally {
@@ -67,12 +65,12 @@ export async function runStage(stage: Stage, bench: Bench, run: Run, wanted: Wan
 
 async function measure(
   { rows, servers, measure }: Case,
-  { round, run, bench, wanted }: { round: number; run: Run; bench: Bench; wanted: Wanted },
+  { round, run, bench }: { round: number; run: Run; bench: Bench },
 ): Promise<void> {
   const some = servers.filter(bench.wants)
   for (const server of round % 2 === 0 ? some : some.toReversed()) {
     const figures = await measure(server)
-    addFigures(run, server, Object.fromEntries(Object.entries(figures).filter(([row]) => wanted.row(row))))
+    addFigures(run, server, Object.fromEntries(Object.entries(figures).filter(([row]) => bench.wantsRow(row))))
   }
   process.stderr.write(`round ${round + 1}: ${rows.join(', ')}\n`)
 }

@@ -2,7 +2,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { attempt, run } from '../helpers/process.js'
 import { Load } from './load.js'
-import { DISTRIBUTION_VERSION } from './programs.js'
+import { DISTRIBUTION_VERSION, programsOf } from './programs.js'
 import type { Run } from './results.js'
 import type { Bench } from './stage.js'
 
@@ -10,17 +10,14 @@ const CONGESTION_CONTROL = 'cubic'
 
 /** The loopback of this network namespace, and what `bench.ts` has handed over. @throws where that has not started it */
 export async function enterWorld(): Promise<Pick<Bench, 'folder' | 'load' | 'programs'>> {
-  const {
-    ENTREPOT_RUN_ROOT: folder,
-    ENTREPOT_BENCH_LOAD: load,
-    ENTREPOT_BENCH_DISTRIBUTION: distribution,
-  } = process.env
-  if (!folder || !load || !distribution) throw new Error('start this by npm run bench')
+  const { ENTREPOT_RUN_ROOT: folder } = process.env
+  const programs = programsOf(process.env)
+  if (!folder || !programs) throw new Error('start this by npm run bench or npm run profile')
   await run('ip', ['link', 'set', 'lo', 'up'])
   // BBR, some machines' default, paces even loopback. By the route: the namespace's own default may not be any.
   const route = ['local', '127.0.0.1', 'dev', 'lo', 'src', '127.0.0.1', 'table', 'local', 'congctl', CONGESTION_CONTROL]
   await run('ip', ['route', 'replace', ...route])
-  return { folder, load: new Load(load), programs: { load, distribution } }
+  return { folder, load: new Load(programs.load), programs }
 }
 
 /** A run without samples: when, where, of what. */

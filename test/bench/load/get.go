@@ -31,7 +31,7 @@ type getJob struct {
 	Accept      string   `json:"accept"`
 	Targets     []target `json:"targets"`
 	Connections int      `json:"connections"`
-	// No request begins after it; those under way come to their end. 0: no such limit.
+	// No request begins after it; those under way come to their end, and with a rate are cut. 0: no such limit.
 	Seconds float64 `json:"seconds"`
 	// In all; 0: any number.
 	Requests int `json:"requests"`
@@ -92,6 +92,11 @@ type getter struct {
 // get shares the job out to threads, each with a part of the connections.
 func get(job getJob) getResult {
 	threads := max(job.Threads, 1)
+	if job.Requests > 0 {
+		// None is left without one: none would be any number.
+		threads = min(threads, job.Requests)
+		job.Threads = threads
+	}
 	getters := make([]*getter, threads)
 	var group sync.WaitGroup
 	cpu, began := cpuSeconds(), time.Now()
@@ -171,6 +176,9 @@ func (g *getter) runPaced(connections []*connection) {
 	for g.active > 0 {
 		time.Sleep(paceEvery)
 		now := time.Now()
+		if !g.until.IsZero() && now.After(g.until) {
+			return
+		}
 		for _, c := range connections {
 			if !c.busy {
 				continue
