@@ -43,7 +43,11 @@ async function measure({ quick = false, only }: BenchOptions): Promise<Run> {
   for (const [n, stage] of stages.entries()) {
     const shares = stages.slice(n).reduce((sum, { share }) => sum + share, 0)
     const until = performance.now() + ((endsAt - performance.now()) * stage.share) / shares
-    await runStage(stage, bench, run, until)
+    await runStage(stage, bench, run, until).catch((error: Error) => {
+      console.error(error)
+      bench.note(`${stage.group} FAILED, rows are missing: ${error.message}`)
+      process.exitCode = 1
+    })
   }
   bench.note(`${Math.round((performance.now() - began) / 1000)} s in all`)
   return run
@@ -60,4 +64,4 @@ function describe({ date, machine, commit, versions }: Run): string {
   return `${date}, commit ${commit}; ${machine}; ${list.join(', ')}.`
 }
 
-process.exitCode = (await main(benchOptions(process.argv.slice(2)))) ? 0 : 1
+if (!(await main(benchOptions(process.argv.slice(2))))) process.exitCode = 1

@@ -30,7 +30,7 @@ function lineOf(run: Run, row: Row): string[] {
     `${short(figureOf(run, row.id, 'entrepot'))} ${row.unit}`,
     `${short(least)} to ${short(most)}`,
     String(samples.length),
-    short(ratioOf(run, row.id, 'proxy')),
+    ofRegistry(run, row),
     bestPeer(run, row),
     short(ratioOf(run, row.id, 'nginx')),
     musts.map((goal) => bound(row, goal, goal.must!)).join(', '),
@@ -44,6 +44,12 @@ function verdict(run: Run, row: Row, { musts, stretched }: { musts: Goal[]; stre
   const all = stretched.length > 0 && stretched.every((goal) => reached(run, row, goal, 'stretch'))
   if (all) return 'stretch'
   return musts.length > 0 ? 'yes' : ''
+}
+
+/** The ratio to docker-registry: as a proxy, or as what it is where that does not apply. */
+function ofRegistry(run: Run, { id, goals }: Row): string {
+  const asRegistry = goals.some(({ over }) => over === 'registry')
+  return asRegistry ? `${short(ratioOf(run, id, 'registry'))} registry` : short(ratioOf(run, id, 'proxy'))
 }
 
 /** The ratio to whoever but nginx is best. */

@@ -21,11 +21,15 @@ export const starts: Stage = {
     const [empty, full] = [join(folder, 'entrepot'), join(folder, 'full')]
     const millisecondsOf = (at: string) => started(startEntrepot({ folder: at, node: bench.node }))
     for (const at of [empty, full]) await millisecondsOf(at)
+    // docker-registry as a proxy does not start without one.
+    const upstream = await StaticNginx.start({ folder: join(folder, 'upstream'), content: new Content(folder) })
     addBlobs(join(full, 'data', indexFile))
     const first = {
       rows: ['start'],
       servers: ['entrepot', 'proxy', 'registry', 'distribution', 'nginx'] as const,
-      measure: async (name: ServerName) => ({ start: await started(startOf(bench, name, join(folder, name))) }),
+      measure: async (name: ServerName) => ({
+        start: await started(startOf({ bench, name, folder: join(folder, name), remote: upstream.url })),
+      }),
     }
     const million = {
       rows: ['start-1m'],
@@ -37,7 +41,11 @@ export const starts: Stage = {
       servers: ['entrepot'] as const,
       measure: async () => ({ touch: touch(join(full, 'data', indexFile)) }),
     }
-    return { cases: [first, million, noting], close: () => rm(folder, { recursive: true }) }
+    const close = async () => {
+      await upstream.stop()
+      await rm(folder, { recursive: true })
+    }
+    return { cases: [first, million, noting], close }
   },
 }
 
@@ -47,15 +55,21 @@ async function started(starting: Promise<Server>): Promise<number> {
   return server.startedMs
 }
 
-function startOf({ programs, node }: Bench, name: ServerName, folder: string): Promise<Server> {
-  const remote = 'http://127.0.0.1:9'
+interface Starting {
+  bench: Bench
+  name: ServerName
+  folder: string
+  remote: string
+}
+
+function startOf({ bench: { programs, node }, name, folder, remote }: Starting): Promise<Server> {
   switch (name) {
     case 'entrepot':
-      return startEntrepot({ folder, node })
+      return startEntrepot({ folder, upstreams: [remote], node })
     case 'nginx':
       return StaticNginx.start({ folder, content: new Content(folder) })
     case 'distribution':
-      return startRegistry({ folder, program: programs.distribution })
+      return startRegistry({ folder, program: programs.distribution, remote })
     case 'proxy':
       return startRegistry({ folder, program: 'docker-registry', remote })
     case 'registry':
