@@ -19,7 +19,7 @@ interface BusyContent {
 /** The event loop under everything at once: 8 downloads of what is cached, 2 fills, 64 connections that ask for a manifest. */
 export const busy: Stage = {
   group: 'busy',
-  share: 25,
+  share: 15,
   rounds: { full: 5, quick: 2 },
   async open(bench) {
     const folder = join(bench.folder, 'busy')

@@ -2,18 +2,18 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { run } from '../helpers/process.js'
 import { Content, type Image } from './content.js'
+import { PROXYING, startProxying } from './proxying.js'
 import type { Figures } from './results.js'
-import { type Server, type ServerName, StaticNginx, startEntrepot, startNginxCache, startRegistry } from './servers.js'
+import { type ServerName, StaticNginx } from './servers.js'
 import type { Bench, Stage } from './stage.js'
 
-const ALL: readonly ServerName[] = ['entrepot', 'proxy', 'distribution', 'nginx']
 const LAYERS = 5
 const LAYER_BYTES = 40_000_000
 
 /** `skopeo copy` of an image of 200 MB, which checks every digest: most of the time is its own. nginx when hot: the files themselves. */
 export const clients: Stage = {
   group: 'clients',
-  share: 60,
+  share: 40,
   rounds: { full: 5, quick: 2 },
   async open(bench) {
     const folder = join(bench.folder, 'clients')
@@ -22,7 +22,7 @@ export const clients: Stage = {
     const upstream = await StaticNginx.start({ folder: join(folder, 'upstream'), content })
     const measure = (name: ServerName) => copies(bench, { name, folder, upstream, image })
     return {
-      cases: [{ rows: ['skopeo-cold', 'skopeo-hot'], servers: ALL, measure }],
+      cases: [{ rows: ['skopeo-cold', 'skopeo-hot'], servers: PROXYING, measure }],
       close: () => upstream.stop(),
     }
   },
@@ -37,7 +37,7 @@ interface Copying {
 
 async function copies(bench: Bench, { name, folder, upstream, image }: Copying): Promise<Figures> {
   const place = join(folder, name)
-  const server = await start(bench, name, place, upstream.url)
+  const server = await startProxying(bench, name, { folder: place, remote: upstream.url })
   try {
     const cold = await copy(server.port, image, place)
     const hot = await copy(name === 'nginx' ? upstream.port : server.port, image, place)
@@ -46,12 +46,6 @@ async function copies(bench: Bench, { name, folder, upstream, image }: Copying):
     await server.stop()
     await rm(place, { recursive: true, force: true })
   }
-}
-
-function start({ node, programs }: Bench, name: ServerName, folder: string, remote: string): Promise<Server> {
-  if (name === 'entrepot') return startEntrepot({ folder, upstreams: [remote], node })
-  if (name === 'nginx') return startNginxCache({ folder, remote })
-  return startRegistry({ folder, program: name === 'proxy' ? 'docker-registry' : programs.distribution, remote })
 }
 
 /** Seconds. */

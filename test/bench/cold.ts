@@ -4,11 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Content, GIB, type Item, MIB } from './content.js'
 import type { GetJob, GetResult } from './load.js'
 import { cpuSeconds, whenIdle } from './process-tree.js'
+import { PROXYING, startProxying } from './proxying.js'
 import type { Figures } from './results.js'
-import { type Server, type ServerName, StaticNginx, startEntrepot, startNginxCache, startRegistry } from './servers.js'
+import { type Server, type ServerName, StaticNginx } from './servers.js'
 import type { Bench, Case, Stage } from './stage.js'
 
-const PEERS: readonly ServerName[] = ['entrepot', 'proxy', 'distribution', 'nginx']
 /** Of all connections together, of the upstream that is limited, bytes a second. */
 const LIMITED = 25 * MIB
 
@@ -18,7 +18,7 @@ const LIMITED = 25 * MIB
  */
 export const cold: Stage = {
   group: 'cold',
-  share: 200,
+  share: 190,
   rounds: { full: 5, quick: 2 },
   async open(bench) {
     const folder = join(bench.folder, 'cold')
@@ -55,7 +55,7 @@ class ColdServers {
   /** @param remote default: the upstream itself */
   async with<Result>(name: ServerName, use: (server: Server) => Promise<Result>, remote = this.upstream.url) {
     const folder = join(this.#folder, name)
-    const server = await this.#start(name, folder, remote)
+    const server = await startProxying(this.bench, name, { folder, remote })
     try {
       await this.bench.load.get(server.port, { targets: this.#first, connections: 8, requests: this.#first.length })
       return await use(server)
@@ -63,13 +63,6 @@ class ColdServers {
       await server.stop()
       await rm(folder, { recursive: true, force: true })
     }
-  }
-
-  #start(name: ServerName, folder: string, remote: string): Promise<Server> {
-    const { node, programs } = this.bench
-    if (name === 'entrepot') return startEntrepot({ folder, upstreams: [remote], node })
-    if (name === 'nginx') return startNginxCache({ folder, remote })
-    return startRegistry({ folder, program: name === 'proxy' ? 'docker-registry' : programs.distribution, remote })
   }
 
   /** A job against a server with an empty cache. */
@@ -116,7 +109,7 @@ async function casesOf(servers: ColdServers, content: Content): Promise<Case[]> 
   const one = await content.blob(64 * MIB)
   const rate = (row: string, job: GetJob, rounds?: number): Case => ({
     rows: [row, `${row}-cpu`],
-    servers: PEERS,
+    servers: PROXYING,
     ...(rounds && { rounds }),
     async measure(name) {
       const { bytes, seconds, serverSeconds } = await servers.timed(name, job)
@@ -127,18 +120,18 @@ async function casesOf(servers: ColdServers, content: Content): Promise<Case[]> 
     rate('cold-512m', huge),
     rate('cold-8x64m', large),
     rate('cold-64x1m', small),
-    { rows: ['cold-ttfb'], servers: PEERS, rounds: 3, measure: (name) => firstByte(servers, name, single) },
+    { rows: ['cold-ttfb'], servers: PROXYING, rounds: 2, measure: (name) => firstByte(servers, name, single) },
     {
       rows: ['cold-slow'],
       servers: ['entrepot', 'proxy', 'distribution'],
-      rounds: 3,
+      rounds: 2,
       measure: (name) => slow(servers, name, one),
     },
-    { rows: ['cold-32-limited'], servers: ['entrepot'], rounds: 3, measure: () => limited(servers, one) },
+    { rows: ['cold-32-limited'], servers: ['entrepot'], rounds: 2, measure: () => limited(servers, one) },
     {
       rows: ['cold-32', 'cold-32-bytes'],
-      servers: PEERS,
-      rounds: 3,
+      servers: PROXYING,
+      rounds: 2,
       measure: (name) => together(servers, name, shared),
     },
   ]

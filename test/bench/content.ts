@@ -42,17 +42,39 @@ export class Content {
     return items
   }
 
-  async blob(bytes: number): Promise<Item> {
-    const folder = await this.#folder('blobs')
-    const salt = Buffer.from(`blob ${this.#made++} `)
-    const made = join(folder, 'made')
+  blob(bytes: number): Promise<Item> {
+    return this.#write(this.#random(bytes))
+  }
+
+  /** A tar archive with one file of so many bytes, which a client can unpack. */
+  layer(bytes: number): Promise<Item> {
+    const [head, end] = [tarHead('random.bin', bytes), Buffer.alloc(((512 - (bytes % 512)) % 512) + 1024)]
+    const random = this.#random(bytes)
+    function* archive() {
+      yield head
+      yield* random
+      yield end
+    }
+    return this.#write(archive())
+  }
+
+  /** Different at each call. */
+  *#random(bytes: number): Generator<Buffer> {
+    for (let at = 0; at < bytes; at += MIB) {
+      if (at === 0) this.#block.write(`blob ${this.#made++} `)
+      yield this.#block.subarray(0, Math.min(MIB, bytes - at))
+    }
+  }
+
+  async #write(parts: Iterable<Buffer>): Promise<Item> {
+    const made = join(await this.#folder('blobs'), 'made')
     const file = await open(made, 'w')
     const hash = createHash('sha256')
-    for (let at = 0; at < bytes; at += MIB) {
-      if (at === 0) salt.copy(this.#block)
-      const part = this.#block.subarray(0, Math.min(MIB, bytes - at))
+    let bytes = 0
+    for (const part of parts) {
       hash.update(part)
       await file.write(part)
+      bytes += part.length
     }
     await file.close()
     return this.#place('blobs', made, { sha256: hash.digest('hex'), bytes })
@@ -95,7 +117,19 @@ export class Content {
   }
 }
 
-/** What skopeo looks at: a platform, and as many layers as the manifest has. */
+/** The header of a file in a tar archive (POSIX ustar). */
+function tarHead(name: string, bytes: number): Buffer {
+  const head = Buffer.alloc(512)
+  const octal = (value: number, digits: number) => `${value.toString(8).padStart(digits, '0')}\0`
+  head.write(name, 0)
+  head.write(`${octal(0o644, 7)}${octal(0, 7)}${octal(0, 7)}${octal(bytes, 11)}${octal(0, 11)}        0`, 100)
+  head.write('ustar\x0000', 257)
+  const sum = head.reduce((total, byte) => total + byte, 0)
+  head.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
+  return head
+}
+
+/** What clients look at: a platform, and as many layers as the manifest has. */
 function configOf(tag: string, layers: readonly Item[]): string {
   const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) }
   return JSON.stringify({ architecture: 'amd64', os: 'linux', config: { Labels: { tag } }, rootfs })

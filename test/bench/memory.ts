@@ -8,8 +8,8 @@ import type { Stage } from './stage.js'
 /** The most memory that each takes, of all its processes, while many download what is cached. */
 export const memory: Stage = {
   group: 'memory',
-  share: 40,
-  rounds: { full: 3, quick: 1 },
+  share: 25,
+  rounds: { full: 2, quick: 1 },
   async open(bench) {
     const folder = join(bench.folder, 'memory')
     const files = new Content(join(folder, 'content'))

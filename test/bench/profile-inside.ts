@@ -31,6 +31,7 @@ async function main([pattern]: string[]): Promise<void> {
   const bench = {
     ...world,
     quick: false,
+    long: true,
     node: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
     wants: (name: string) => name === 'entrepot',
     wantsRow: (id: string) => wanted.has(id),
@@ -82,4 +83,9 @@ function nameOf({ functionName, url, lineNumber }: CpuProfile['nodes'][number]['
 
 const seconds = (microseconds: number) => `${(microseconds / 1e6).toFixed(1)} s`
 
-await main(process.argv.slice(2))
+try {
+  await main(process.argv.slice(2))
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+}

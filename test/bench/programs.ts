@@ -10,6 +10,10 @@ export const NEEDED: Record<string, string> = {
   'docker-registry': 'docker-registry',
   nginx: 'nginx-light',
   skopeo: 'skopeo',
+  dockerd: 'docker.io',
+  docker: 'docker.io',
+  containerd: 'containerd',
+  runc: 'runc',
   wrk: 'wrk',
   go: 'golang-go, or of go.dev: 1.25',
 }

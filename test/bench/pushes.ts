@@ -15,7 +15,7 @@ const REPEATS = 5
 /** What is pushed, and the lists of what was. The answers' status is checked, and of the large ones that the blob comes back. */
 export const pushes: Stage = {
   group: 'push',
-  share: 70,
+  share: 60,
   rounds: { full: 5, quick: 2 },
   async open(bench) {
     const servers = await start(bench)

@@ -1,5 +1,5 @@
 import { figureOf, type Run, ratioOf } from './results.js'
-import { type Goal, ROWS, type Row, reaches } from './rows.js'
+import { type Goal, ROWS, type Row, reaches, ZOT } from './rows.js'
 import type { ServerName } from './servers.js'
 
 const PEERS = ['proxy', 'registry', 'distribution'] as const satisfies readonly ServerName[]
@@ -41,6 +41,7 @@ function lineOf(run: Run, row: Row): string[] {
 
 function verdict(run: Run, row: Row, { musts, stretched }: { musts: Goal[]; stretched: Goal[] }): string {
   if (!isMet(run, row)) return 'NO'
+  if (musts.some((goal) => reached(run, row, goal, 'must') === undefined)) return '?'
   const all = stretched.length > 0 && stretched.every((goal) => reached(run, row, goal, 'stretch'))
   if (all) return 'stretch'
   return musts.length > 0 ? 'yes' : ''
@@ -54,10 +55,13 @@ function ofRegistry(run: Run, { id, goals }: Row): string {
 
 /** The ratio to whoever but nginx is best. */
 function bestPeer(run: Run, row: Row): string {
-  const ratios = PEERS.flatMap((name) => {
+  const ratios: { name: string; ratio: number }[] = PEERS.flatMap((name) => {
     const ratio = ratioOf(run, row.id, name)
     return ratio === undefined ? [] : [{ name, ratio }]
   })
+  const [measuredFirst] = ratios
+  const zot = ZOT[row.id]
+  if (measuredFirst && zot) ratios.push({ name: 'zot*', ratio: measuredFirst.ratio / zot })
   if (ratios.length < 2) return ''
   const [best] = ratios.sort((a, b) => (row.better === 'more' ? a.ratio - b.ratio : b.ratio - a.ratio))
   return `${short(best!.ratio)} ${best!.name}`

@@ -14,6 +14,8 @@ export interface Bench {
   /** Whether that one is measured. */
   wants(server: ServerName): boolean
   wantsRow(id: string): boolean
+  /** Whether cases that take long are measured. */
+  long: boolean
   /** Tells the reader of this run's table something. */
   note(text: string): void
   /** Further arguments of Node for our server: how it is profiled. */
@@ -26,6 +28,8 @@ export interface Case {
   servers: readonly ServerName[]
   /** At most; default: as many as the run has. */
   rounds?: number
+  /** A round takes so long that a quick run of everything goes without. */
+  long?: boolean
   measure(server: ServerName): Promise<Figures>
 }
 
@@ -50,7 +54,7 @@ export interface Stage {
 export async function runStage(stage: Stage, bench: Bench, run: Run, until: number): Promise<void> {
   const opened = await stage.open(bench)
   try {
-    const cases = opened.cases.filter(({ rows }) => rows.some(bench.wantsRow))
+    const cases = opened.cases.filter(({ rows, long }) => rows.some(bench.wantsRow) && (bench.long || !long))
     const rounds = stage.rounds[bench.quick ? 'quick' : 'full']
     for (let round = 0; round < rounds; round++) {
       for (const each of cases) {

@@ -14,7 +14,7 @@ const TOUCHES = 100_000
 /** From exec to the first 200, of all with an empty storage, and of ours with a million blobs in it; and what noting a use costs. */
 export const starts: Stage = {
   group: 'start',
-  share: 40,
+  share: 35,
   rounds: { full: 5, quick: 3 },
   async open(bench) {
     const folder = join(bench.folder, 'starts')

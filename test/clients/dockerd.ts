@@ -4,18 +4,18 @@ import { attempt, Daemon, type Finished, run } from '../helpers/process.js'
 
 /** A Docker daemon of its own (with its own containerd), empty, in a network namespace; everything of it under `folder`. */
 export class Dockerd {
-  readonly netns: string
+  readonly netns: string | undefined
   readonly daemon: Daemon
   readonly #folder: string
 
-  private constructor(netns: string, folder: string, daemon: Daemon) {
+  private constructor(netns: string | undefined, folder: string, daemon: Daemon) {
     this.netns = netns
     this.#folder = folder
     this.daemon = daemon
   }
 
-  /** @param mirror `HOST:PORT` set as `registry-mirrors`, and as an insecure registry so that it can be pushed to */
-  static async start({ netns, folder, mirror }: { netns: string; folder: string; mirror: string }): Promise<Dockerd> {
+  /** @param netns absent: this process's own @param mirror `HOST:PORT` set as `registry-mirrors`, and as an insecure registry so that it can be pushed to */
+  static async start({ netns, folder, mirror }: { netns?: string; folder: string; mirror: string }): Promise<Dockerd> {
     await mkdir(folder, { recursive: true })
     const file = join(folder, 'daemon.json')
     await writeFile(file, JSON.stringify({ 'registry-mirrors': [`http://${mirror}`], 'insecure-registries': [mirror] }))
