@@ -10,7 +10,7 @@ import { STAGES } from './stages.js'
 import { enterWorld, newRun } from './world.js'
 
 /** After so many seconds no further round begins; what is under way comes to its end. */
-const LIMIT = { full: 570, quick: 165 }
+const LIMIT = { full: 540, quick: 140 }
 const ROOT = join(import.meta.dirname, '../..')
 
 async function main(options: BenchOptions): Promise<boolean> {

@@ -27,7 +27,7 @@ export const memory: Stage = {
     })
     const cases = [
       peak('memory-64', { targets: items, connections: 64, threads: 2, requests: 64 }),
-      peak('memory-200', { targets: items, connections: 200, bytesPerSecond: MIB, seconds: 3 }),
+      peak('memory-200', { targets: items, connections: 200, bytesPerSecond: MIB, seconds: bench.quick ? 2 : 4 }),
     ]
     return { cases, close: stop }
   },

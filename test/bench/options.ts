@@ -17,7 +17,10 @@ export function benchOptions(args: readonly string[]): BenchOptions {
       'Measures the built server and those it stands beside in one run, interleaved, over loopback in a network namespace of its own. ' +
         'Ends with 1 if something that must be reached is not.',
     )
-    .option('--quick', '3 minutes instead of 10: fewer and shorter rounds, and without two cases that take long')
+    .option(
+      '--quick',
+      '3 minutes instead of 10: fewer and shorter rounds, and without what takes long (docker, a million blobs, some of the mirrors)',
+    )
     .option('--only <pattern>', 'rows or groups that match, as a regular expression: hot, ^hot-4k$, cold|push', pattern)
     .option('--out <file>', 'where the samples go as JSON (default: bench-results/<date>.json)')
     .option('--compare <file>', 'also prints how each row has changed since that run')

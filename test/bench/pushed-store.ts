@@ -60,12 +60,9 @@ function repositories(filesOf: (name: string, tags: readonly string[]) => File[]
 }
 
 async function writeAll(folder: string, files: readonly File[]): Promise<void> {
+  for (const parent of new Set(files.map(([path]) => dirname(join(folder, path)))))
+    await mkdir(parent, { recursive: true })
   for (let from = 0; from < files.length; from += AT_ONCE) {
-    await Promise.all(
-      files.slice(from, from + AT_ONCE).map(async ([path, text]) => {
-        await mkdir(dirname(join(folder, path)), { recursive: true })
-        await writeFile(join(folder, path), text)
-      }),
-    )
+    await Promise.all(files.slice(from, from + AT_ONCE).map(([path, text]) => writeFile(join(folder, path), text)))
   }
 }

@@ -76,5 +76,5 @@ async function measure(
     const figures = await measure(server)
     addFigures(run, server, Object.fromEntries(Object.entries(figures).filter(([row]) => bench.wantsRow(row))))
   }
-  process.stderr.write(`round ${round + 1}: ${rows.join(', ')}\n`)
+  process.stderr.write(`${Math.round(performance.now() / 1000)} s, round ${round + 1}: ${rows.join(', ')}\n`)
 }
