@@ -138,6 +138,11 @@ export class UploadSession {
     return digestFrom(await hashOf(this.file, algorithm, await this.size()), algorithm)
   }
 
+  /** Has all of it on stable storage. Within `alone`. @throws what that failed for: it is `spoiled` then */
+  async settle(): Promise<void> {
+    await this.#sync.finish()
+  }
+
   async #holding<Result>(body: UploadBody, work: () => Promise<Result>): Promise<Result> {
     this.#askToLetGo = () => {
       if (!body.complete) body.destroy()

@@ -38,6 +38,18 @@ export class UploadSync {
     this.#check()
   }
 
+  /**
+   * Brings what is left of it to the disk: all that is in the file is there then. A failed sync is reported once, and the
+   * next one succeeds over what was lost: so it must be the last one of this file, and not be repeated.
+   *
+   * @throws what a sync failed for
+   */
+  async finish(): Promise<void> {
+    await this.settled()
+    await this.#sync()
+    this.#check()
+  }
+
   /** Does not reject: nobody may be waiting. */
   async #sync(): Promise<void> {
     try {

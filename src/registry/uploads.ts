@@ -113,7 +113,8 @@ export class Uploads {
   /**
    * end-6: takes the last bytes, if any, and publishes the blob. It is on stable storage when the promise resolves.
    *
-   * @throws {OciError} DIGEST_INVALID when it is not what was received: the upload is gone then; as `append` otherwise
+   * @throws {OciError} DIGEST_INVALID when it is not what was received, UNAVAILABLE (507) when it did not reach the disk for
+   *   lack of room: the upload is gone then; as `append` otherwise
    */
   finish(repository: Repository, id: string, digest: Digest, chunk: UploadChunk): Promise<void> {
     return this.#with(repository, id, async (session) => {
@@ -224,6 +225,8 @@ export class Uploads {
         detail: { digest, received, bytes: size },
       })
     }
+    // Here, where nothing repeats it: what adopts the file syncs it as well, and would find no fault the second time.
+    await session.settle()
     // Bytes before link: a kill between the two leaves a blob that nobody is told of and the garbage collection takes. The
     // other way round it would leave a link to nothing.
     await guard.writing(() => store.adopt(session.file, { digest, size, manifest: false }, 'pushed'))

@@ -20,7 +20,7 @@ let uploads: Uploads
 
 const app = parseRepository('local/app')
 const chunk = (body: Readable) => ({ body, range: undefined, length: undefined })
-const make = ({ limit = 3, perClient = 0 } = {}) =>
+const make = ({ limit = 3, perClient = 0, gained = false } = {}) =>
   new Uploads({
     dir: storage.uploadsDir,
     store: storage.store,
@@ -33,7 +33,7 @@ const make = ({ limit = 3, perClient = 0 } = {}) =>
     guard: new DiskGuard({
       folder: folder.path,
       minFreeBytes: 0,
-      room: { sizeBytes: 0, makeRoom: async () => false },
+      room: { sizeBytes: 0, makeRoom: async () => gained },
       now: () => clock,
     }),
     now: () => clock,
@@ -185,6 +185,28 @@ describe('on its way to the disk', () => {
 
     await expect.poll(() => synced.mock.calls.length).toBe(2)
   })
+
+  test.each([
+    { gained: true, code: 'ENOSPC' },
+    { gained: false, code: 'ENOSPC' },
+    { gained: true, code: 'EDQUOT' },
+  ])(
+    'a sync that fails with $code, which the system tells once, is not repeated; room made: $gained',
+    async ({ gained, code }) => {
+      uploads = make({ gained })
+      const content = randomBytes(1000)
+      const { session } = await uploads.begin(app, { client: 'one' })
+      await uploads.append(app, session, chunk(Readable.from([content])))
+      const full = Object.assign(new Error('no room'), { code })
+      for (const name of ['sync', 'datasync'] as const) vi.spyOn(handles, name).mockRejectedValueOnce(full)
+
+      const finish = () => uploads.finish(app, session, digestOf(content), chunk(Readable.from([])))
+
+      await expect(finish()).rejects.toMatchObject({ code: 'UNAVAILABLE', status: 507 })
+      await expect(finish()).rejects.toMatchObject({ code: 'BLOB_UPLOAD_UNKNOWN' })
+      expect(storage.store.find(digestOf(content), 'pushed')).toBeUndefined()
+    },
+  )
 
   test('an upload of which data was lost on its way is given up, and its blob is not there', async () => {
     vi.spyOn(handles, 'datasync').mockRejectedValue(Object.assign(new Error('input/output error'), { code: 'EIO' }))
