@@ -38,6 +38,8 @@ export class Eviction {
   #again = false
   /** What must go although the limit allows it, in bytes: the disk is full. */
   #owed = 0
+  /** How many blobs and part files have gone; others come meanwhile, so the size does not tell it. */
+  #gone = 0
   #stopped = false
 
   constructor(deps: EvictionDeps) {
@@ -84,11 +86,11 @@ export class Eviction {
    * @returns false when nothing went: also where all of it together would not be enough
    */
   async makeRoom(bytes: number): Promise<boolean> {
-    const before = this.sizeBytes
-    if (this.#stopped || before < bytes) return false
+    if (this.#stopped || this.sizeBytes < bytes) return false
+    const before = this.#gone
     this.relieve(bytes)
     await this.#running
-    return this.sizeBytes < before
+    return this.#gone > before
   }
 
   /** Waits for the run under way; what `trusted` waits for is to be stopped before. */
@@ -131,7 +133,10 @@ export class Eviction {
     let evicted = 0
     const busy = new Set<string>()
     while (this.sizeBytes > targetBytes && !this.#stopped) {
-      if ((await parts.removeOldest()) !== undefined) continue
+      if ((await parts.removeOldest()) !== undefined) {
+        this.#gone++
+        continue
+      }
       const candidates = index.leastRecentlyUsed(BATCH + busy.size).filter(({ digest }) => !busy.has(digest))
       if (candidates.length === 0) break
       const evictedBefore = evicted
@@ -156,6 +161,7 @@ export class Eviction {
   async #evict({ digest, size }: BlobRow): Promise<boolean> {
     const { store, hot, events } = this.#deps
     if (!(await store.evict(digest))) return false
+    this.#gone++
     hot.delete(digest)
     events.emit('blob.evicted', { digest, bytes: size })
     return true
