@@ -1,9 +1,10 @@
 import { groupsOf } from '../lib/groups.js'
 import { type Digest, matches } from '../oci/digest.js'
 import { childrenOf, MANIFEST_LIMIT, readManifest } from '../oci/manifest.js'
+import { isTag } from '../oci/reference.js'
 import type { StorageDriver } from '../storage/driver.js'
-import { blobKey, blobLinksPrefix, manifestLinksPrefix } from '../storage/layout.js'
-import { parseManifestLink } from '../storage/links.js'
+import { blobKey, blobLinksPrefix, manifestLinksPrefix, tagLinkKey, tagLinksPrefix } from '../storage/layout.js'
+import { parseManifestLink, parseTagLink, type TagLink } from '../storage/links.js'
 import { repositoriesOnDisk } from '../storage/repositories.js'
 import { linksIn, storedDigests } from '../storage/walk.js'
 import type { BlobRow, FoundBlob, MetadataIndex } from './metadata-index.js'
@@ -20,7 +21,7 @@ export interface RebuildReport {
 
 /**
  * Brings the index in line with the storage: every blob that is on disk gets a row, pushed where a local repository
- * links to it, cached otherwise. Rows that are there stay as they are.
+ * links to it or has a tag that names it, cached otherwise. Rows that are there stay as they are.
  *
  * @param isLocal whether a repository, by its name on disk, is one that is pushed to
  */
@@ -106,8 +107,21 @@ async function linkedDigests({
     }
     if (!local) continue
     for await (const { digest } of linksIn(driver, blobLinksPrefix(repository))) pushed.add(digest)
+    // What a tag names is needed, whether its own link is there or not.
+    for await (const { digest, mediaType } of tagLinks(driver, repository)) {
+      pushed.add(digest)
+      if (!manifests.get(digest)) manifests.set(digest, mediaType)
+    }
   }
   return { manifests, pushed }
+}
+
+async function* tagLinks(driver: StorageDriver, repository: string): AsyncGenerator<TagLink> {
+  for await (const group of groupsOf(driver.names(tagLinksPrefix(repository)), TOGETHER)) {
+    const keys = group.filter(isTag).map((tag) => tagLinkKey(repository, tag))
+    const links = await Promise.all(keys.map((key) => driver.get(key)))
+    yield* links.map((bytes) => bytes && parseTagLink(bytes)).filter((link) => link !== undefined)
+  }
 }
 
 async function mediaTypeIn(driver: StorageDriver, key: string): Promise<string> {

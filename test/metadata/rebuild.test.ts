@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { rebuild } from '../../src/metadata/rebuild.js'
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
-import { blobKey, blobLinkKey, manifestLinkKey } from '../../src/storage/layout.js'
+import { blobKey, blobLinkKey, manifestLinkKey, tagLinkKey } from '../../src/storage/layout.js'
 import { openStorage, temporaryFolder } from '../helpers/local-server.js'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
@@ -99,6 +99,24 @@ test('a push that the index did not hear of is kept from eviction', async () => 
   await run()
 
   expect(storage.index.find(digest)).toMatchObject({ cached: true, pushed: true, source: 'nju' })
+})
+
+test('what a local tag names was pushed, also where its link was lost; what one of a mirrored repository names was fetched', async () => {
+  const child = await keep('child')
+  const named = await keep(
+    JSON.stringify({ manifests: [{ mediaType: MEDIA_TYPES.ociManifest, digest: child, size: 5 }] }),
+  )
+  const fetched = await keep('{"layers":[]}')
+  storage.index.addCached({ digest: named, size: 1, manifest: true, source: 'nju' })
+  const link = (digest: Digest) => JSON.stringify({ digest, mediaType: MEDIA_TYPES.ociIndex })
+  await storage.driver.put(tagLinkKey('local/app', 'v1'), link(named))
+  await storage.driver.put(tagLinkKey('local/app', 'damaged'), '{')
+  await storage.driver.put(tagLinkKey('docker.io/library/nginx', 'latest'), link(fetched))
+
+  expect(await run()).toMatchObject({ blobs: 2, manifests: 1 })
+
+  expect(storage.index.find(named)).toMatchObject({ cached: true, pushed: true })
+  expect(storage.index.find(fetched)).toMatchObject({ cached: true, pushed: false })
 })
 
 test('leaves rows alone that are there, with their recency', async () => {
