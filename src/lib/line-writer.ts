@@ -8,6 +8,7 @@ const RETRY_MS = 50
 const LAST_RETRIES = 20
 
 const NOTHING = Buffer.alloc(0)
+const LINE_FEED = 0x0a
 
 export interface LineWriterDeps {
   /** File descriptor; it stays open. */
@@ -30,6 +31,8 @@ export class LineWriter {
   /** What a full pipe has not taken yet, until it is tried again. */
   #held: Buffer = NOTHING
   #lost = 0
+  /** What was written last ends in the middle of a line, the rest of which may be lost. */
+  #midLine = false
 
   constructor(deps: LineWriterDeps) {
     this.#deps = deps
@@ -48,7 +51,8 @@ export class LineWriter {
 
   /** Writes what waits before it returns, for the end of the process: a second's patience with a full pipe. */
   flushSync(): void {
-    let rest = Buffer.concat([this.#held, Buffer.from(this.#take().join(''))])
+    const lines = this.#take()
+    let rest = this.#held.length > 0 ? Buffer.concat([this.#held, Buffer.from(lines.join(''))]) : this.#batch(lines)
     this.#held = NOTHING
     for (let retries = 0; rest.length > 0 && retries < LAST_RETRIES; ) {
       try {
@@ -68,6 +72,11 @@ export class LineWriter {
     return lines
   }
 
+  /** The rest of a line that a full disk has cut off is not coming: the next one begins on a line of its own. */
+  #batch(lines: readonly string[]): Buffer {
+    return Buffer.from(this.#midLine && lines.length > 0 ? `\n${lines.join('')}` : lines.join(''))
+  }
+
   #gather(): void {
     this.#busy = true
     // At the end of the process `flushSync` does it: nothing else need keep that waiting.
@@ -76,7 +85,7 @@ export class LineWriter {
 
   #writeNext(): void {
     const lines = this.#take()
-    this.#write(Buffer.from(lines.join('')), (written) => {
+    this.#write(this.#batch(lines), (written) => {
       if (!written) this.#lost += lines.length
       else if (this.#lost > 0) this.#tellOfLost()
       this.#busy = false
@@ -86,6 +95,7 @@ export class LineWriter {
 
   #write(bytes: Buffer, done: (written: boolean) => void): void {
     write(this.#deps.fd, bytes, (error, count) => {
+      if (!error && count > 0) this.#midLine = bytes[count - 1] !== LINE_FEED
       if (error && isFull(error)) this.#writeLater(bytes, done)
       else if (error) done(false)
       else if (count < bytes.length) this.#write(bytes.subarray(count), done)

@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
+import fs, { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { LineWriter } from '../../src/lib/line-writer.js'
 
 const BUILT = join(import.meta.dirname, '../../dist/lib/line-writer.js')
@@ -75,6 +76,48 @@ describe('LineWriter', () => {
     for (let n = 0; n < 100; n++) writer.write(line(n))
     writer.flushSync()
     expect(readFileSync(path, 'utf8')).toContain(lines(1, 100))
+  })
+
+  describe('after a disk that is full in the middle of a line', () => {
+    const path = join(folder, 'lines')
+    let writer: LineWriter
+
+    beforeEach(async () => {
+      let calls = 0
+      // Takes one line and a half of two, then nothing, then all.
+      const fill = (fd: number, bytes: Buffer, done: (error: Error | null, count: number) => void) => {
+        // Of a writer before this one that was flushed.
+        if (bytes.length === 0) return done(null, 0)
+        calls++
+        if (calls === 2) return done(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }), 0)
+        done(null, writeSync(fd, bytes, 0, calls === 1 ? 150 : bytes.length))
+      }
+      vi.spyOn(fs, 'write').mockImplementation(fill as typeof fs.write)
+      syncBuiltinESMExports()
+      writer = new LineWriter({ fd: open(path, 'w'), limit: 1_000_000, onLost: () => {} })
+      writer.write(line(1))
+      writer.write(line(2))
+      await expect.poll(() => calls).toBe(2)
+    })
+    afterEach(() => {
+      vi.restoreAllMocks()
+      syncBuiltinESMExports()
+    })
+
+    const written = `${line(1)}${line(2).slice(0, 50)}\n${line(3)}`
+
+    it('begins the next one on a line of its own', async () => {
+      writer.write(line(3))
+      await expect.poll(() => readFileSync(path, 'utf8')).toBe(written)
+      writer.write(line(4))
+      await expect.poll(() => readFileSync(path, 'utf8')).toBe(written + line(4))
+    })
+
+    it('begins the last one on a line of its own at the end of the process', () => {
+      writer.write(line(3))
+      writer.flushSync()
+      expect(readFileSync(path, 'utf8')).toBe(written)
+    })
   })
 
   it('writes one after the other also once it has told of lost lines', async () => {
