@@ -1,5 +1,6 @@
 import { type Digest, digestOf } from '../../src/oci/digest.js'
 import { MEDIA_TYPES } from '../../src/oci/media-types.js'
+import { fallbackTag } from '../../src/oci/referrers.js'
 
 /** One manifest that may be pushed; the same bytes in every repository. */
 export interface Artifact {
@@ -57,7 +58,21 @@ function artifact(parts: {
 
 const [a, b, c] = [image('a', [0, 1]), image('b', [0, 2]), image('c', [3])] as const
 
-/** Images that share layers, indexes that share images, and a signature of one. */
+/** Images that share layers, indexes that share images, a signature of one by its subject and one by its tag. */
 export const ARTIFACTS = new Map(
-  [a, b, c, index('ab', [a, b]), index('bc', [b, c]), image('sig', [2], a)].map((each) => [each.name, each]),
+  [a, b, c, index('ab', [a, b]), index('bc', [b, c]), image('sig', [2], a), image('cosign', [1])].map((each) => [
+    each.name,
+    each,
+  ]),
 )
+
+/** What `SIGNATURE_TAG` speaks of. */
+export const SIGNED = 'a'
+export const SIGNATURE_TAG = `${fallbackTag(a.digest)}.sig`
+
+/** The last is under a rule, which takes all tags but the newest and those that begin with a v, and what has none. */
+export const REPOSITORIES = ['local/app', 'local/team/web', 'local/ci/job'] as const
+export const RETENTION = 'retention: [{ repositories: "local/ci/**", keepLast: 1, keepTags: ["v*"], untagged: 1h }]'
+
+export const isRuled = (repository: string): boolean => repository.startsWith('local/ci/')
+export const isTakenByRule = (tag: string): boolean => !tag.startsWith('v') && tag !== SIGNATURE_TAG
