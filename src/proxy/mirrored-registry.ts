@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { Logger } from 'pino'
 import type { BlobCache } from '../cache/blob-cache.js'
 import type { ManifestCache } from '../cache/manifest-cache.js'
@@ -57,10 +58,14 @@ export interface PrefetchPolicy {
   checksPerMinute: number
 }
 
+const REPOSITORIES_LIMIT = 1_000
+
 /** One upstream registry read through the cache: what its repositories share. */
 export class MirroredRegistry {
   readonly #parts
   readonly #prefetch: Prefetch
+  /** Those asked for lately: making one anew costs more than most answers. */
+  readonly #repositories = new LRUCache<Repository, ContentSource>({ max: REPOSITORIES_LIMIT })
 
   constructor(deps: MirroredRegistryDeps) {
     const { group, policy, blobs, manifests, queue, log, now } = deps
@@ -97,7 +102,11 @@ export class MirroredRegistry {
   }
 
   repository(repository: Repository): ContentSource {
-    return new PullThrough({ ...this.#parts, repository })
+    const known = this.#repositories.get(repository)
+    if (known) return known
+    const source = new PullThrough({ ...this.#parts, repository })
+    this.#repositories.set(repository, source)
+    return source
   }
 
   /** A client was given a manifest to its end. */

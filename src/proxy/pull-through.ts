@@ -114,12 +114,13 @@ export class PullThrough implements ContentSource {
   #manifestInMemory(reference: Reference): ServedManifest | undefined {
     const { group, fetcher, resolver, repository } = this.#deps
     if (!group.allows(repository)) return undefined
-    if (reference.kind === 'tag') {
-      const resolved = resolver.inMemory(repository, reference.tag)
-      return resolved && { ...resolved.manifest, outcome: resolved.outcome }
-    }
-    const manifest = fetcher.inMemory(repository, reference.digest)
-    return manifest && { ...manifest, outcome: 'hit' }
+    const found =
+      reference.kind === 'tag'
+        ? resolver.inMemory(repository, reference.tag)
+        : fetcher.inMemory(repository, reference.digest)
+    if (!found) return undefined
+    const { digest, mediaType, bytes, source } = found
+    return { digest, mediaType, bytes, source, outcome: 'hit' }
   }
 
   #blobInMemory(digest: Digest): OpenBlob | undefined {

@@ -73,13 +73,12 @@ export class TagResolver {
   }
 
   /** What it is, where that is in memory and stands: nobody is asked and nothing is read. */
-  inMemory(repository: Repository, tag: Tag): ResolvedTag | undefined {
+  inMemory(repository: Repository, tag: Tag): CachedManifest | undefined {
     const { manifests, fetcher, group, now } = this.#deps
     const question = this.#question(repository, tag)
     const record = manifests.tagInMemory(question.name, tag)
     if (!record || !isFresh(record, now(), question.policy, group.originReachable())) return undefined
-    const manifest = fetcher.inMemory(repository, record.digest)
-    return manifest && { manifest, outcome: 'hit' }
+    return fetcher.inMemory(repository, record.digest)
   }
 
   /** How long a known tag is served unasked; `undefined` for one that is not known. */

@@ -41,10 +41,11 @@ export class RouteTable implements Resolver {
   /** `ns` (distribution specification, Registry Proxying) wins over everything that the name seems to say. */
   resolve(repository: Repository, ns: string | undefined): Route {
     if (ns !== undefined) return this.#proxied(this.#registry(ns), repository, true)
-    const [first = '', ...rest] = repository.split('/')
+    const slash = repository.indexOf('/')
+    const first = slash < 0 ? repository : repository.slice(0, slash)
     if (this.#localNamespaces.has(first)) return { kind: 'local', repository, source: this.#local(repository) }
-    if (rest.length > 0 && isHost(first))
-      return this.#proxied(this.#registry(first), parseRepository(rest.join('/')), false)
+    if (slash > 0 && isHost(first))
+      return this.#proxied(this.#registry(first), parseRepository(repository.slice(slash + 1)), false)
     return this.#proxied(this.#default, repository, false)
   }
 

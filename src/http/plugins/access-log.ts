@@ -89,10 +89,9 @@ function emit(events: EventBus, request: FastifyRequest, reply: FastifyReply): v
   const { content, repository, registry, digest, outcome, source, bytes, broken } = request.facts
   if (request.method !== 'GET' || !content || !repository) return
   const status = statusOf(reply)
-  const subject = { registry, repository, content, bytes }
   if (digest && outcome && !broken && status < 400)
-    events.emit('content.served', { ...subject, digest, outcome, source })
-  else events.emit('content.failed', { ...subject, status })
+    events.emit('content.served', { registry, repository, content, bytes, digest, outcome, source })
+  else events.emit('content.failed', { registry, repository, content, bytes, status })
 }
 
 /** What an answer other than content had as its body. */
