@@ -42,7 +42,8 @@ export async function planFor(
   for (const each of manifests.values()) {
     const { digest } = each
     if (tagged.has(digest) || reasons.has(digest)) continue
-    const why = await reasonFor(each, { listed: listed.has(digest), rule, use, run })
+    const replaced = each.fallback && listsReferrersAlone(each, manifests)
+    const why = await reasonFor(each, { listed: listed.has(digest), replaced, rule, use, run })
     if (why !== undefined) reasons.set(digest, why)
   }
   const dying = await dyingManifests(manifests, {
@@ -79,14 +80,32 @@ function blocks({ digest, readable }: MarkedManifest, tagged: ReadonlySet<Digest
   return !readable && (tagged.has(digest) || !isLost(digest))
 }
 
+/** Whether an index can be one of referrers: that of an image may have a tag of the same form, made of what it was built from. */
+function listsReferrersAlone({ manifests }: MarkedManifest, here: RepositoryMarks['manifests']): boolean {
+  return manifests.every((digest) => {
+    const listed = here.get(digest)
+    return !listed || listed.subject !== undefined
+  })
+}
+
+interface Circumstances {
+  /** An index names it. */
+  listed: boolean
+  /** It is an index of referrers, and its fallback tag names another one or is gone. */
+  replaced: boolean
+  rule: RetentionRule | undefined
+  use: LastUses
+  run: Collection
+}
+
 /** Why a manifest without a tag goes unless something else needs it; `undefined`: it is kept. */
 async function reasonFor(
-  { digest, readable, orphanedAt, fallback, subject }: MarkedManifest,
-  { listed, rule, use, run }: { listed: boolean; rule: RetentionRule | undefined; use: LastUses; run: Collection },
+  { digest, readable, orphanedAt, subject }: MarkedManifest,
+  { listed, replaced, rule, use, run }: Circumstances,
 ): Promise<string | undefined> {
   if (!readable) return 'its bytes are gone'
   if (orphanedAt !== undefined) return orphanedAt > run.cutoff ? undefined : 'what it belonged to was deleted'
-  if (fallback) return 'its fallback tag names another index, or is gone'
+  if (replaced) return 'its fallback tag names another index, or is gone'
   const untaggedMs = rule?.untaggedMs
   // A referrer has no tag of its own: it lives as long as its subject, and beyond it where that was never here.
   if (untaggedMs === undefined || listed || subject !== undefined) return undefined

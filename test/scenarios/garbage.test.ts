@@ -136,6 +136,17 @@ describe('garbage', () => {
     expect((await collect()).found).toEqual([])
   })
 
+  test('is no image for several platforms whose tag looks like a fallback tag and went', async () => {
+    const platforms = [await untagged('local/app', ['amd64']), await untagged('local/app', ['arm64'])]
+    const tag = fallbackTag(digestOf(Buffer.from('what it was built from')))
+    const index = await put('local/app', tag, indexOf(platforms), MEDIA_TYPES.ociIndex)
+    expect(await remove(`local/app/manifests/${tag}`)).toBe(202)
+    ahead = 2 * HOUR
+
+    expect((await collect()).found).toEqual([])
+    for (const digest of [index, ...platforms]) expect(await status(`local/app/manifests/${digest}`)).toBe(200)
+  })
+
   test('is an index of referrers that was written anew without one that was deleted', async () => {
     const image = await pushContents(push, 'local/app', ['a layer'])
     const subject = describeManifest(await put('local/app', 'v1', image))
